@@ -1,0 +1,167 @@
+"""Agents on disk: tensors and plain JSON in one safetensors file. Nothing is ever unpickled.
+
+Opening somebody's file cannot run their code: a class named in it is looked up among the modules that are imported
+already, and must be of a kind that belongs there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from stable_baselines3.common.buffers import BaseBuffer
+from torch import Tensor, nn
+
+from plasticity import Method
+from plasticity.method import Compose
+
+#: What a file may name: networks and their parts, optimizers, buffers, methods.
+CLASSES = (nn.Module, torch.optim.Optimizer, BaseBuffer, Method)
+
+
+class CheckpointError(ValueError):
+    """A file cannot be written from, or read into, this agent; the message says why."""
+
+
+def encode(value: Any, tensors: dict[str, Tensor], key: str) -> Any:
+    """``value`` as JSON, its tensors moved into ``tensors`` under names that begin with ``key``.
+
+    Raises:
+        CheckpointError: the value, or something in it, is not data (a function, say).
+    """
+    match value:
+        case bool() | int() | float() | str() | None:
+            return value
+        case np.generic():
+            return value.item()
+        case Tensor():
+            tensors[key] = value.detach().cpu().contiguous().clone()
+            return {"tensor": key}
+        case np.ndarray():
+            return {"array": encode(torch.from_numpy(np.ascontiguousarray(value)), tensors, key)["tensor"]}
+        case list() | tuple():
+            items = [encode(item, tensors, f"{key}.{i}") for i, item in enumerate(value)]
+            return {"tuple": items} if isinstance(value, tuple) else items
+        case Mapping():
+            pairs = [[k, encode(item, tensors, f"{key}.{k}")] for k, item in value.items()]
+            return {"map": pairs}
+        case Compose():
+            return {"compose": [encode(m, tensors, key) for m in value.methods]}
+        case Method():
+            settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+            return {"method": _name(type(value)), "settings": encode(settings, tensors, key)}
+        case type() if issubclass(value, CLASSES):
+            return {"class": _name(value)}
+        case torch.device():
+            return str(value)
+        case spaces.Space():
+            return {"space": _encode_space(value, tensors, key)}
+    raise CheckpointError(f"{key}: {value!r} is not data that can be written")
+
+
+def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """What :func:`encode` was given.
+
+    Raises:
+        CheckpointError: a class is named that is not imported, or is of no kind that belongs here.
+    """
+    match value:
+        case list():
+            return [decode(item, tensors) for item in value]
+        case {"tensor": key}:
+            return tensors[key]
+        case {"array": key}:
+            return tensors[key].numpy()
+        case {"tuple": items}:
+            return tuple(decode(item, tensors) for item in items)
+        case {"map": pairs}:
+            return {k: decode(item, tensors) for k, item in pairs}
+        case {"compose": methods}:
+            return Compose(methods=tuple(decode(m, tensors) for m in methods))
+        case {"method": name, "settings": settings}:
+            return _find(name, (Method,))(**decode(settings, tensors))
+        case {"class": name}:
+            return _find(name, CLASSES)
+        case {"space": space}:
+            return _decode_space(space, tensors)
+    return value
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _find(name: str, kinds: tuple[type, ...]) -> type:
+    module, _, path = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not (isinstance(found, type) and issubclass(found, kinds)):
+        raise CheckpointError(f"the file needs {name}; import {module} before loading, if you trust it")
+    return found
+
+
+def _encode_space(space: spaces.Space[Any], tensors: dict[str, Tensor], key: str) -> Any:
+    match space:
+        case spaces.Box():
+            bounds = {"low": space.low, "high": space.high}
+            return {"box": encode(bounds, tensors, key), "dtype": str(space.dtype)}
+        case spaces.Discrete():
+            return {"discrete": [int(space.n), int(space.start)]}
+        case spaces.MultiDiscrete():
+            return {"multi-discrete": space.nvec.tolist()}
+        case spaces.MultiBinary():
+            return {"multi-binary": space.n}
+        case spaces.Dict():
+            return {"dict": {k: _encode_space(s, tensors, f"{key}.{k}") for k, s in space.spaces.items()}}
+    raise CheckpointError(f"{key}: a space of type {type(space).__name__} cannot be written")
+
+
+def _decode_space(space: Any, tensors: Mapping[str, Tensor]) -> spaces.Space[Any]:
+    match space:
+        case {"box": bounds, "dtype": dtype}:
+            return spaces.Box(**decode(bounds, tensors), dtype=np.dtype(dtype).type)
+        case {"discrete": [n, start]}:
+            return spaces.Discrete(n, start=start)
+        case {"multi-discrete": nvec}:
+            return spaces.MultiDiscrete(nvec)
+        case {"multi-binary": n}:
+            return spaces.MultiBinary(n)
+        case {"dict": parts}:
+            return spaces.Dict({k: _decode_space(s, tensors) for k, s in parts.items()})
+    raise CheckpointError(f"unknown space {space!r}")
+
+
+def write(path: Path, record: Mapping[str, Any]) -> None:
+    """Write ``record`` (nested data with tensors in it) to ``path``, whole or not at all."""
+    tensors: dict[str, Tensor] = {}
+    plain = {key: encode(value, tensors, key) for key, value in record.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata={"neoteny": json.dumps(plain)})
+    os.replace(part, path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What :func:`write` was given.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or something else.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            plain = json.loads((file.metadata() or {})["neoteny"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a saved agent ({error})") from error
+    return {key: decode(value, tensors) for key, value in plain.items()}

@@ -1,0 +1,115 @@
+"""Where the YAML files live, and how they become validated objects.
+
+A setting that cannot be used raises :class:`ConfigError`, whose message names the setting, what was given, what
+is allowed and the nearest valid name. The programs in ``runners/`` print it and exit with code 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+FOLDER = Path(__file__).parent
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; the message is written for the person who gave it."""
+
+
+def suggestion(given: object, allowed: Iterable[str]) -> str:
+    """``"; did you mean 'spectral'?"`` for the nearest of ``allowed``, or nothing when none is near."""
+    near = difflib.get_close_matches(str(given), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def choose(setting: str, given: str, allowed: Mapping[str, T]) -> T:
+    """``allowed[given]``.
+
+    Raises:
+        ConfigError: ``given`` is not among ``allowed``; the nearest name is suggested.
+    """
+    if given in allowed:
+        return allowed[given]
+    raise ConfigError(
+        f"{setting}: {given!r} is not known; choose from {', '.join(sorted(allowed))}{suggestion(given, allowed)}"
+    )
+
+
+def names(kind: str) -> list[str]:
+    """The presets of ``kind`` (``envs``, ``agents``, ``regs``), by name."""
+    return sorted(path.stem for path in (FOLDER / kind).glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or holds something other than a mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a mapping of settings is expected, got {type(data).__name__}")
+    return data
+
+
+def load(kind: str, name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """A preset by name, or any YAML file by path: its short name and its settings.
+
+    ``kind`` is the folder under ``configs/``; its singular is the name of the setting in error messages.
+    """
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"}:
+        return path.stem, read_yaml(path)
+    presets = {name: FOLDER / kind / f"{name}.yaml" for name in names(kind)}
+    try:
+        return name_or_path, read_yaml(choose(f"--{kind.removesuffix('s')}", name_or_path, presets))
+    except ConfigError as error:
+        if "is not known" in str(error):
+            raise ConfigError(f"{error} (or the path of a .yaml file)") from None
+        raise
+
+
+def build(cls: type[T], data: Mapping[str, Any], setting: str) -> T:
+    """An instance of the dataclass ``cls`` from plain data, every field checked.
+
+    Raises:
+        ConfigError: one line per wrong field: its full name, what was given, and what is allowed.
+    """
+    try:
+        return TypeAdapter(cls).validate_python(dict(data))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(cls, problem, setting) for problem in error.errors())) from None
+
+
+def fields(cls: type) -> list[str]:
+    """The names that settings of the dataclass ``cls`` may have."""
+    return [field.name for field in dataclasses.fields(cls) if field.init]
+
+
+def _explain(cls: type, problem: Any, setting: str) -> str:
+    where = ".".join([setting, *map(str, problem["loc"])])
+    if problem["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        key = problem["loc"][-1]
+        allowed = fields(cls) if len(problem["loc"]) == 1 else []
+        listed = f"; the settings here are {', '.join(allowed)}" if allowed else ""
+        return f"{where}: there is no such setting{listed}{suggestion(key, allowed)}"
+    if problem["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
+        return f"{where}: this setting is required"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if problem["type"] == "value_error":
+        return f"{where}: {message}" if problem["loc"] else f"{setting}.{message}"
+    return f"{where}: {message}, got {problem['input']!r}"

@@ -1,0 +1,12 @@
+"""Tasks, task sequences, and the vector environments that run them."""
+
+from configs import ConfigError
+from envs.sb3 import ContinualVecEnv
+from envs.sequence import Segment, Task, TaskSequence, Visit
+from envs.shifts import SHIFTS, PermuteObservation, Shift, Transform
+from envs.vector import ContinualVectorEnv
+
+__all__ = [
+    "SHIFTS", "ConfigError", "ContinualVecEnv", "ContinualVectorEnv", "PermuteObservation", "Segment", "Shift", "Task",
+    "TaskSequence", "Transform", "Visit",
+]  # fmt: skip

@@ -1,0 +1,80 @@
+"""The sequence as stable-baselines3 takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from envs.sequence import Segment, TaskSequence
+from envs.shifts import Array
+from envs.vector import ContinualVectorEnv
+
+
+class ContinualVecEnv(VecEnv):
+    """:class:`~envs.vector.ContinualVectorEnv` behind stable-baselines3's ``VecEnv`` interface.
+
+    Takes the same arguments. At an ending ``infos[i]`` has ``terminal_observation``, ``TimeLimit.truncated`` and,
+    unless a task switch cut the episode short, ``episode`` with its return ``r``, its length ``l`` and ``t``, the
+    steps taken in this segment so far.
+    """
+
+    def __init__(self, sequence: TaskSequence, num_envs: int = 1, seed: int = 0, **kwargs: Any):
+        self.vector = ContinualVectorEnv(sequence, num_envs, seed, **kwargs)
+        self._actions: Array = np.empty(0)
+        self._nothing: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+        super().__init__(num_envs, self.vector.single_observation_space, self.vector.single_action_space)
+
+    @property
+    def segment(self) -> Segment:
+        """Where in the sequence the environments are."""
+        return self.vector.segment
+
+    def start(self, index: int) -> Array:
+        """Begin the ``index``-th segment anew; its first observations."""
+        return self.vector.start(index)
+
+    def reset(self) -> VecEnvObs:
+        seed, self._seeds = self._seeds[0], [None] * self.num_envs
+        return self.vector.reset(seed=seed)[0]
+
+    def step_async(self, actions: Array) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        segment = self.vector.segment
+        observations, rewards, terminated, truncated, info = self.vector.step(self._actions)
+        rewards = rewards.astype(np.float32, copy=False)
+        if not info:
+            return observations, rewards, terminated, self._nothing
+        infos = self._nothing.copy()
+        cut = truncated & ~terminated
+        for i in np.flatnonzero(info["_final_obs"]):
+            infos[i] = {"terminal_observation": info["final_obs"][i], "TimeLimit.truncated": bool(cut[i])}
+            if info["_episode"][i]:
+                r, length = (info["episode"][key][i].item() for key in "rl")
+                infos[i]["episode"] = {"r": r, "l": length, "segment": segment.index}
+        return observations, rewards, terminated | truncated, infos
+
+    def close(self) -> None:
+        self.vector.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        value = None if attr_name == "render_mode" else getattr(self.vector, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        raise NotImplementedError("the environments of a task sequence are set by its tasks")
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        raise NotImplementedError("the environments of a task sequence are not Python objects")
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        return [False for _ in self._get_indices(indices)]

@@ -1,0 +1,113 @@
+"""Which weights a method acts on: chosen by the type of the module that owns them, never by their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+#: ``exempt`` leaves output heads alone, ``include`` treats them as any layer, names say which layers are heads.
+Heads = Literal["exempt", "include"] | Sequence[str]
+
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with weights: a matrix (Linear, or a convolution seen as one) or a normalization's scales.
+
+    Attributes:
+        name: the module's dotted name.
+        weight: (out, in), (out, in, *kernel) or, for a norm, (features).
+        bias: (out) or, for a norm, the shifts; None where the layer has none.
+        is_norm: whether ``weight`` holds scales.
+    """
+
+    name: str
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    is_norm: bool
+
+    @property
+    def matrix(self) -> Tensor:
+        """The weight as (out, in · kernel), sharing its memory wherever its strides allow that."""
+        return self.weight.flatten(1)
+
+
+def select_layers(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    heads: Heads = "exempt",
+    only: Callable[[str], bool] | None = None,
+) -> list[Layer]:
+    """The Linear, Conv and normalization layers of ``module`` that ``optimizer`` trains.
+
+    Frozen parameters and networks the optimizer does not hold (target networks) are left out, and a weight that
+    two modules share counts once.
+
+    Args:
+        module: searched with all its submodules.
+        optimizer: its parameters are the ones that may be chosen.
+        heads: what to do with output heads, see :func:`output_heads`.
+        only: keep only layers whose name it accepts.
+
+    Raises:
+        ValueError: ``heads`` names a layer that is not there.
+    """
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
+    found: dict[int, tuple[str, nn.Module]] = {}
+    for name, child in module.named_modules():
+        weight = getattr(child, "weight", None)
+        if isinstance(child, MATRICES + NORMS) and id(weight) in trained:
+            found.setdefault(id(weight), (name, child))
+    owners = dict(found.values())
+    left_out: set[str] = set()
+    if heads == "exempt":
+        left_out = output_heads(module, owners)
+    elif heads != "include":
+        left_out = set(heads)
+        if unknown := sorted(left_out - owners.keys()):
+            raise ValueError(f"heads: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
+    return [
+        Layer(
+            name, child.weight, child.bias if id(child.bias) in trained else None, isinstance(child, NORMS)  # type: ignore[arg-type]
+        )
+        for name, child in owners.items()
+        if name not in left_out and (only is None or only(name))
+    ]
+
+
+def output_heads(module: nn.Module, layers: dict[str, nn.Module]) -> set[str]:
+    """The names of those ``layers`` whose output no other layer takes: the module's output heads.
+
+    A layer is no head if its ``Sequential``, or one around that, goes on after it; or if a layer that is registered
+    later takes inputs of its width (for a convolution: of a multiple of its channels).
+    """
+    matrices = {name: layer for name, layer in layers.items() if isinstance(layer, MATRICES)}
+    return {
+        name
+        for i, (name, layer) in enumerate(matrices.items())
+        if not _followed(module, name) and not any(_takes(b, layer) for b in list(matrices.values())[i + 1 :])
+    }
+
+
+def _followed(module: nn.Module, name: str) -> bool:
+    path = name.split(".") if name else []
+    for depth in range(len(path)):
+        parent = module.get_submodule(".".join(path[:depth]))
+        if isinstance(parent, nn.Sequential) and list(parent._modules)[-1] != path[depth]:
+            return True
+    return False
+
+
+def _takes(later: nn.Module, layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Linear):
+        return isinstance(later, nn.Linear) and later.in_features == layer.out_features
+    channels = layer.out_channels
+    if isinstance(later, nn.Linear):
+        return later.in_features % channels == 0  # type: ignore[operator]
+    return later.in_channels == channels

@@ -1,0 +1,170 @@
+"""Spectral regularization: each layer's largest singular value is kept near one.
+
+Lewandowski et al., "Learning Continually by Spectral Regularization", ICLR 2025 (arXiv 2406.06811). A
+re-implementation from the paper's abstract, its public reviews and other re-implementations: no code was released.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from plasticity.layers import Layer
+from plasticity.method import Penalty, gradients_of
+
+#: Added of the old singular vector to the new one. It vanishes beside any matrix that is not zero, and keeps the
+#: vector alive beside one that is.
+KEEP = 1e-12
+
+
+def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """One step of power iteration on each matrix, updating its singular vectors in place.
+
+    v ← Wᵀu / ‖Wᵀu‖, z = Wv, σ = ‖z‖, u ← z / σ.
+
+    Args:
+        matrices: L matrices W of shape (out, in).
+        u, v: their left (out) and right (in) vectors.
+
+    Returns:
+        The L vectors z, each of shape (out), and σ, of shape (L): lower bounds on the largest singular values.
+    """
+    for matrix, left, right in zip(matrices, u, v, strict=True):
+        right.addmv_(matrix.T, left, beta=KEEP)
+    torch._foreach_div_(v, torch._foreach_norm(v))
+    z = [matrix.mv(right) for matrix, right in zip(matrices, v, strict=True)]
+    norms = torch._foreach_norm(z)
+    torch._foreach_copy_(u, z)
+    torch._foreach_div_(u, torch._foreach_clamp_min(norms, torch.finfo(norms[0].dtype).tiny))
+    return z, torch.stack(norms)
+
+
+def warm_up_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor], tolerance: float = 1e-7) -> Tensor:
+    """At least 15 steps of power iteration, and more until σ moves by less than ``tolerance`` relative; returns σ."""
+    _, sigma = power_iteration_(matrices, u, v)
+    for step in range(2000):
+        _, new = power_iteration_(matrices, u, v)
+        moved = ((new - sigma).abs() > tolerance * new).any()
+        sigma = new
+        if step >= 15 and not moved:
+            break
+    return sigma
+
+
+def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], k: int) -> Tensor:
+    """R = Σ_l (σ_l^k − 1)² + Σ_l (‖b_l‖²)^k + Σ_i (γ_i^k − 1)².
+
+    Args:
+        sigma: largest singular values, shape (L).
+        biases: bias vectors b, and the shifts of normalization layers.
+        scales: the scales γ of normalization layers, pulled to 1 each by itself.
+        k: the exponent.
+    """
+    total = ((sigma**k - 1) ** 2).sum()
+    for bias in biases:
+        total = total + bias.square().sum() ** k
+    for scale in scales:
+        total = total + ((scale**k - 1) ** 2).sum()
+    return total
+
+
+@dataclass(kw_only=True, eq=False)
+class Spectral(Penalty):
+    """R(θ) = Σ_l [(σ₁(W_l)^k − 1)² + (‖b_l‖²)^k], and each scale of a normalization layer is pulled to 1.
+
+    σ₁ comes from one step of power iteration per update on vectors that are kept, with the vectors held constant in
+    the gradient: ∂R/∂W = 2k(σ^k − 1)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. A convolution is taken as its kernel
+    reshaped to (out, in · kernel), whose σ₁ bounds the operator's up to a constant. No autograd graph is built and
+    nothing waits for the device.
+
+    Output heads are exempt by default: a head of spectral norm 1 cannot represent large values.
+
+    Attributes:
+        strength: λ.
+        k: the exponent, at least 1.
+
+    Raises:
+        ValueError: ``strength`` is negative or ``k`` is below 1.
+    """
+
+    name: ClassVar[str] = "spectral"
+
+    k: int = 2
+    _u: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    _v: list[Tensor] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.k < 1:
+            raise ValueError(f"k: an integer of at least 1 is needed, got {self.k}")
+
+    def setup(self) -> None:
+        for layer in self._matrix_layers():
+            rows, columns = layer.matrix.shape
+            for vectors, size in ((self._u, rows), (self._v, columns)):
+                draw = torch.randn(size, generator=self.generator).to(layer.weight)
+                vectors.append(draw / draw.norm())
+        if self._u:
+            warm_up_([layer.matrix for layer in self._matrix_layers()], self._u, self._v)
+
+    def _matrix_layers(self) -> list[Layer]:
+        return [layer for layer in self.layers if not layer.is_norm]
+
+    def _live(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Weights with their u and v, scales, and biases, as far as they are not frozen just now."""
+        matrices = zip(self._matrix_layers(), self._u, self._v, strict=True)
+        alive = [(layer.weight, u, v) for layer, u, v in matrices if layer.weight.requires_grad]
+        weights, u, v = ([row[i] for row in alive] for i in range(3))
+        scales = [layer.weight for layer in self.layers if layer.is_norm and layer.weight.requires_grad]
+        biases = [
+            layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad
+        ]
+        return weights, u, v, scales, biases
+
+    def value(self) -> Tensor:
+        weights, _, v, scales, biases = self._live()
+        sigma = [torch.linalg.vector_norm(w.flatten(1) @ right) for w, right in zip(weights, v, strict=True)]
+        return spectral_penalty(torch.stack(sigma) if sigma else torch.zeros(()), biases, scales, self.k)
+
+    @torch.no_grad()
+    def add_grad_(self) -> None:
+        weights, u, v, scales, biases = self._live()
+        factor = 2 * self.k * self.strength
+        if weights:
+            z, sigma = power_iteration_([w.flatten(1) for w in weights], u, v)
+            # u = z / σ, so 2k(σ^k − 1)σ^{k−1} u = 2k(σ^k − 1)σ^{k−2} z; for k = 1 the σ of a zero matrix is clamped.
+            power = sigma.clamp_min(torch.finfo(sigma.dtype).tiny) ** (self.k - 2)
+            torch._foreach_mul_(z, list((factor * (sigma**self.k - 1) * power).unbind()))
+            for gradient, left, right in zip(gradients_of(weights), z, v, strict=True):
+                if gradient.is_contiguous():
+                    gradient.flatten(1).addr_(left, right)
+                else:
+                    gradient.add_(torch.outer(left, right).view_as(gradient))
+        if biases:
+            squares = torch.stack(torch._foreach_norm(biases)).square()
+            pull = (factor * squares ** (self.k - 1)).unbind()
+            torch._foreach_addcmul_(gradients_of(biases), biases, [c.expand_as(b) for c, b in zip(pull, biases, strict=True)])
+        if scales:
+            pulls = [factor * (g**self.k - 1) * g ** (self.k - 1) for g in scales]
+            torch._foreach_add_(gradients_of(scales), pulls)
+
+    def state(self) -> dict[str, Tensor]:
+        names = [layer.name for layer in self._matrix_layers()]
+        return {
+            f"{side}.{name}": vector
+            for side, vectors in (("u", self._u), ("v", self._v))
+            for name, vector in zip(names, vectors, strict=True)
+        }
+
+    @torch.no_grad()
+    def sigma(self) -> dict[str, Tensor]:
+        """The current estimate of each layer's largest singular value, by layer name."""
+        pairs = zip(self._matrix_layers(), self._v, strict=True)
+        return {layer.name: (layer.matrix @ v).norm() for layer, v in pairs}
+
+    @torch.no_grad()
+    def scalars(self) -> dict[str, Tensor]:
+        return {"penalty": self.strength * self.value()}
