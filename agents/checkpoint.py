@@ -42,18 +42,22 @@ def encode(value: Any, tensors: dict[str, Tensor], key: str) -> Any:
     match value:
         case bool() | int() | float() | str() | None:
             return value
-        case np.generic():
+        case np.bool() | np.integer() | np.floating():
             return value.item()
         case Tensor():
+            while key in tensors:  # {"a": {"b.c": …}} and {"a.b": {"c": …}} are not the same
+                key += "'"
             tensors[key] = value.detach().cpu().contiguous().clone()
             return {"tensor": key}
-        case np.ndarray():
-            return {"array": encode(torch.from_numpy(np.ascontiguousarray(value)), tensors, key)["tensor"]}
+        case np.ndarray() if value.dtype.kind in "biuf" and value.dtype.isnative and value.itemsize <= 8:
+            return {"array": encode(torch.from_numpy(value.copy(order="C")), tensors, key)["tensor"]}
         case list() | tuple():
             items = [encode(item, tensors, f"{key}.{i}") for i, item in enumerate(value)]
             return {"tuple": items} if isinstance(value, tuple) else items
+        case spaces.Space():  # before Mapping, which a Dict space is too
+            return {"space": _encode_space(value, tensors, key)}
         case Mapping():
-            pairs = [[k, encode(item, tensors, f"{key}.{k}")] for k, item in value.items()]
+            pairs = [[encode(k, tensors, key), encode(item, tensors, f"{key}.{k}")] for k, item in value.items()]
             return {"map": pairs}
         case Compose():
             return {"compose": [encode(m, tensors, key) for m in value.methods]}
@@ -64,8 +68,6 @@ def encode(value: Any, tensors: dict[str, Tensor], key: str) -> Any:
             return {"class": _name(value)}
         case torch.device():
             return str(value)
-        case spaces.Space():
-            return {"space": _encode_space(value, tensors, key)}
     raise CheckpointError(f"{key}: {value!r} is not data that can be written")
 
 
@@ -85,7 +87,7 @@ def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case {"tuple": items}:
             return tuple(decode(item, tensors) for item in items)
         case {"map": pairs}:
-            return {k: decode(item, tensors) for k, item in pairs}
+            return {decode(k, tensors): decode(item, tensors) for k, item in pairs}
         case {"compose": methods}:
             return Compose(methods=tuple(decode(m, tensors) for m in methods))
         case {"method": name, "settings": settings}:
@@ -117,9 +119,9 @@ def _encode_space(space: spaces.Space[Any], tensors: dict[str, Tensor], key: str
             bounds = {"low": space.low, "high": space.high}
             return {"box": encode(bounds, tensors, key), "dtype": str(space.dtype)}
         case spaces.Discrete():
-            return {"discrete": [int(space.n), int(space.start)]}
+            return {"discrete": [int(space.n), int(space.start)], "dtype": str(space.dtype)}
         case spaces.MultiDiscrete():
-            return {"multi-discrete": space.nvec.tolist()}
+            return {"multi-discrete": [space.nvec.tolist(), space.start.tolist()], "dtype": str(space.dtype)}
         case spaces.MultiBinary():
             return {"multi-binary": space.n}
         case spaces.Dict():
@@ -131,14 +133,14 @@ def _decode_space(space: Any, tensors: Mapping[str, Tensor]) -> spaces.Space[Any
     match space:
         case {"box": bounds, "dtype": dtype}:
             return spaces.Box(**decode(bounds, tensors), dtype=np.dtype(dtype).type)
-        case {"discrete": [n, start]}:
-            return spaces.Discrete(n, start=start)
-        case {"multi-discrete": nvec}:
-            return spaces.MultiDiscrete(nvec)
+        case {"discrete": [n, start], "dtype": dtype}:
+            return spaces.Discrete(n, start=start, dtype=np.dtype(dtype).type)
+        case {"multi-discrete": [nvec, start], "dtype": dtype}:
+            return spaces.MultiDiscrete(nvec, start=start, dtype=np.dtype(dtype).type)
         case {"multi-binary": n}:
             return spaces.MultiBinary(n)
         case {"dict": parts}:
-            return spaces.Dict({k: _decode_space(s, tensors) for k, s in parts.items()})
+            return spaces.Dict([(k, _decode_space(s, tensors)) for k, s in parts.items()])  # a dict would be sorted
     raise CheckpointError(f"unknown space {space!r}")
 
 
@@ -162,6 +164,16 @@ def read(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             plain = json.loads((file.metadata() or {})["neoteny"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        return {key: decode(value, tensors) for key, value in plain.items()}
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except (
+        OSError,
+        SafetensorError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(f"{path}: not a saved agent ({error})") from error
-    return {key: decode(value, tensors) for key, value in plain.items()}

@@ -27,6 +27,12 @@ Reg = Method | Mapping[str, Method | None] | None
 #: Layers whose dotted name has one of these parts belong to the critic, all others to the actor.
 CRITIC = re.compile(r"(^|\.)(value_net|vf_features_extractor|critic|q_net|quantile_net)(\.|$)")
 
+#: What a file holds, see :meth:`Continual.save`.
+RECORD = ("arguments", "needed", "reg", "spaces", "n_envs", "attributes", "modules", "variables", "methods")
+
+#: Arguments that belong to a process, not to the agent: they are never written.
+TRANSIENT = ("env", "device", "_init_setup_model", "tensorboard_log")
+
 
 class NonFiniteError(RuntimeError):
     """Training has diverged: a loss or a weight is not a finite number."""
@@ -55,7 +61,7 @@ class Continual(BaseAlgorithm):
         bound = inspect.signature(super().__init__).bind_partial(policy, env, *args, **kwargs)
         self._arguments = dict(bound.arguments)
         self._arguments |= self._arguments.pop("kwargs", {})
-        for transient in ("env", "device", "_init_setup_model", "tensorboard_log"):
+        for transient in TRANSIENT:
             self._arguments.pop(transient, None)
         self.reg = reg
         self.methods = {}
@@ -82,7 +88,10 @@ class Continual(BaseAlgorithm):
                 if names:
                     method = copy.deepcopy(template)
                     handle = method.attach(
-                        self.policy, optimizer, seed=(self.seed or 0) + len(self.methods), only=names.__contains__
+                        self.policy,
+                        optimizer,
+                        seed=(self.seed or 0) + len(self.methods),
+                        only=names.__contains__,
                     )
                     self._handles.append(handle)
                     self.methods[f"{role}{name}"] = method
@@ -142,13 +151,14 @@ class Continual(BaseAlgorithm):
                 needed.append(key)
         modules, variables = self._get_torch_save_params()
         plain = (bool, int, float, str, type(None))
+        elsewhere = {*self._excluded_save_params(), *TRANSIENT, "n_envs", "start_time"}
         record = {
             "arguments": arguments,
             "needed": needed,
             "reg": self.reg if self.reg is None or isinstance(self.reg, Method) else dict(self.reg),
             "spaces": [self.observation_space, self.action_space],
             "n_envs": self.n_envs,
-            "attributes": {k: v for k, v in vars(self).items() if type(v) in plain and k != "start_time"},
+            "attributes": {k: v for k, v in vars(self).items() if type(v) in plain and k not in elsewhere},
             "modules": {name: recursive_getattr(self, name).state_dict() for name in modules},
             "variables": {name: recursive_getattr(self, name) for name in variables},
             "methods": {name: method.state_dict() for name, method in self.methods.items()},
@@ -157,7 +167,11 @@ class Continual(BaseAlgorithm):
 
     @classmethod
     def load(  # type: ignore[override]
-        cls, path: str | Path, env: GymEnv | None = None, device: torch.device | str = "auto", **arguments: Any
+        cls,
+        path: str | Path,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        **arguments: Any,
     ) -> Self:
         """The agent that :meth:`save` wrote, ready to predict and, given an ``env``, to train on.
 
@@ -165,12 +179,15 @@ class Continual(BaseAlgorithm):
             path: the file.
             env: what to train on; its spaces must be those of the agent.
             device: where the networks go.
-            arguments: settings to replace, or to supply where :meth:`save` could not write them (functions).
+            arguments: settings to replace, or to supply where :meth:`save` could not write them (functions). Methods
+                of a new ``reg`` begin with the loaded weights.
 
         Raises:
             CheckpointError: the file is no saved agent, needs a class that is not imported, or needs a setting.
         """
         record = checkpoint.read(_with_suffix(path))
+        if absent := [key for key in RECORD if key not in record]:
+            raise CheckpointError(f"{path}: not a saved agent (it has no {absent[0]})")
         if missing := [key for key in record["needed"] if key not in arguments]:
             raise CheckpointError(
                 f"{path}: {missing[0]} was not data and is not in the file; pass it: load(..., {missing[0]}=...)"
@@ -181,16 +198,23 @@ class Continual(BaseAlgorithm):
         if env is not None:
             check_for_correct_spaces(agent.env, observation_space, action_space)
         else:
-            agent.observation_space, agent.action_space, agent.n_envs = observation_space, action_space, record["n_envs"]
-        attributes = {name: value for name, value in record["attributes"].items() if name not in arguments}
+            agent.observation_space, agent.action_space, agent.n_envs = (
+                observation_space,
+                action_space,
+                record["n_envs"],
+            )
+        attributes = {k: v for k, v in record["attributes"].items() if k.removeprefix("_") not in arguments}
         vars(agent).update(attributes)  # some set-ups read derived settings, and all overwrite counters: so again below
         agent._setup_model()
         vars(agent).update(attributes)
         agent.set_parameters(record["modules"], exact_match=True, device=device)
         for name, value in record["variables"].items():
             recursive_getattr(agent, name).data.copy_(value)
-        for name, method in agent.methods.items():
-            method.load_state_dict(record["methods"][name])
+        if "reg" in arguments:
+            agent._attach_methods()
+        else:
+            for name, method in agent.methods.items():
+                method.load_state_dict(record["methods"][name])
         return agent
 
 

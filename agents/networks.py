@@ -51,7 +51,7 @@ def one_hot_fits(space: spaces.Space[Any]) -> bool:
     """Whether :class:`OneHot` can take observations of ``space``."""
     if not isinstance(space, spaces.Box) or space.dtype.kind not in "iu":
         return False
-    return int((space.high.astype("int64") - space.low + 1).sum()) <= 2**16
+    return float((space.high.astype(float) - space.low.astype(float) + 1).sum()) <= 2**16
 
 
 def torso(inputs: int, widths: Sequence[int], activation: type[nn.Module], layer_norm: bool) -> nn.Sequential:
@@ -66,9 +66,7 @@ def torso(inputs: int, widths: Sequence[int], activation: type[nn.Module], layer
 class Torsos(nn.Module):
     """Separate torsos for actor and critic, in the shape stable-baselines3 expects of an ``mlp_extractor``."""
 
-    def __init__(
-        self, inputs: int, widths: dict[str, list[int]], activation: type[nn.Module], layer_norm: bool
-    ):
+    def __init__(self, inputs: int, widths: dict[str, list[int]], activation: type[nn.Module], layer_norm: bool):
         super().__init__()
         self.policy_net = torso(inputs, widths["pi"], activation, layer_norm)
         self.value_net = torso(inputs, widths["vf"], activation, layer_norm)
@@ -97,6 +95,8 @@ class ActorCritic(ActorCriticPolicy):
         if one_hot_fits(observation_space):
             kwargs.setdefault("features_extractor_class", OneHot)
         kwargs.setdefault("features_extractor_class", FlattenExtractor)
+        if kwargs["features_extractor_class"] is OneHot:
+            kwargs["normalize_images"] = False  # indices, even where their bounds are those of a picture
         super().__init__(observation_space, *args, **kwargs)
 
     def _build_mlp_extractor(self) -> None:

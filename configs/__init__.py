@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -91,7 +91,12 @@ def build(cls: type[T], data: Mapping[str, Any], setting: str) -> T:
     try:
         return TypeAdapter(cls).validate_python(dict(data))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(cls, problem, setting) for problem in error.errors())) from None
+        problems = error.errors()
+        wrong = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+        # What only contains a wrong setting is not itself to blame (pydantic also calls it too short).
+        raise ConfigError(
+            "\n".join(_explain(cls, problem, setting) for problem in problems if problem["loc"] not in wrong)
+        ) from None
 
 
 def fields(cls: type) -> list[str]:
@@ -99,11 +104,27 @@ def fields(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
+def _dataclass_in(hint: Any) -> type | None:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return hint
+    return next((found for part in get_args(hint) if (found := _dataclass_in(part))), None)
+
+
+def _owner(cls: type, loc: Iterable[str | int]) -> type | None:
+    """The dataclass whose settings are at ``loc`` inside ``cls``, if it is one."""
+    owner: type | None = cls
+    for name in loc:
+        if owner and isinstance(name, str):
+            owner = _dataclass_in(get_type_hints(owner).get(name))
+    return owner
+
+
 def _explain(cls: type, problem: Any, setting: str) -> str:
     where = ".".join([setting, *map(str, problem["loc"])])
     if problem["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
         key = problem["loc"][-1]
-        allowed = fields(cls) if len(problem["loc"]) == 1 else []
+        owner = _owner(cls, problem["loc"][:-1])
+        allowed = fields(owner) if owner else []
         listed = f"; the settings here are {', '.join(allowed)}" if allowed else ""
         return f"{where}: there is no such setting{listed}{suggestion(key, allowed)}"
     if problem["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:

@@ -1,6 +1,7 @@
 """Tasks, task sequences, and the vector environments that run them."""
 
 from configs import ConfigError
+from envs import registration
 from envs.sb3 import ContinualVecEnv
 from envs.sequence import Segment, Task, TaskSequence, Visit
 from envs.shifts import SHIFTS, PermuteObservation, Shift, Transform
@@ -10,3 +11,5 @@ __all__ = [
     "SHIFTS", "ConfigError", "ContinualVecEnv", "ContinualVectorEnv", "PermuteObservation", "Segment", "Shift", "Task",
     "TaskSequence", "Transform", "Visit",
 ]  # fmt: skip
+
+registration.register()

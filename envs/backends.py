@@ -54,7 +54,8 @@ class EnvPoolBackend:
             task.env, env_type="gymnasium", num_envs=num_envs, seed=seed, num_threads=threads, **task.kwargs
         )
         self._grid = isinstance(self._pool.observation_space, spaces.Dict)
-        self.observation_space = minigrid.SPACE if self._grid else self._pool.observation_space
+        space = self._pool.observation_space
+        self.observation_space = minigrid.cells(space["image"]) if self._grid else space
         self.action_space = self._pool.action_space
 
     def _observe(self, observation: Any) -> Array:
@@ -65,6 +66,8 @@ class EnvPoolBackend:
 
     def step(self, actions: Array) -> Step:
         observations, rewards, terminated, truncated, _ = self._pool.step(actions)
+        if self._grid:  # EnvPool calls a goal reached in the last step allowed truncated alone; rewards end
+            terminated |= truncated & (rewards != 0)
         return self._observe(observations), rewards, terminated, truncated
 
     def reset_where(self, mask: Array, observations: Array) -> None:
@@ -119,8 +122,28 @@ def _say(message: str) -> None:
     log.info(message)
 
 
+def _choose(task: Task) -> type[EnvPoolBackend] | type[GymnasiumBackend]:
+    pooled = task.env in envpool_ids()
+    if task.backend == "envpool" and not pooled:
+        raise ConfigError(f"backend: EnvPool has no {task.env!r}{suggestion(task.env, envpool_ids())}")
+    if task.backend != "gymnasium" and pooled:
+        if task.backend == "envpool" or not task.kwargs or task.env not in gym.registry:
+            return EnvPoolBackend
+        _say(f"{task.env}: EnvPool reads kwargs otherwise than Gymnasium; running it in Python")
+        return GymnasiumBackend
+    if task.env not in gym.registry:
+        known = set(gym.registry) | envpool_ids()
+        raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
+    if task.backend == "auto":
+        _say(f"{task.env}: EnvPool does not have it; running it in Python")
+    return GymnasiumBackend
+
+
 def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Backend:
     """The environments of ``task``: EnvPool where it has them, else Gymnasium, with a line in the log.
+
+    A task with ``kwargs`` runs in Gymnasium if it can, whose constructors they are written for: in EnvPool the
+    same name may mean another thing (a larger MiniGrid keeps the time limit of the smaller one).
 
     Args:
         task: what to run; its ``backend`` may force one.
@@ -129,15 +152,12 @@ def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Back
         threads: EnvPool's worker threads.
 
     Raises:
-        ConfigError: no backend has the environment, or the forced one has not.
+        ConfigError: no backend has the environment, or the forced one has not, or does not take the ``kwargs``.
     """
-    if task.backend == "envpool" or (task.backend == "auto" and task.env in envpool_ids()):
-        if task.env not in envpool_ids():
-            raise ConfigError(f"backend: EnvPool has no {task.env!r}{suggestion(task.env, envpool_ids())}")
-        return EnvPoolBackend(task, num_envs, seed, threads)
-    if task.env not in gym.registry:
-        known = set(gym.registry) | envpool_ids()
-        raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
-    if task.backend == "auto":
-        _say(f"{task.env}: EnvPool does not have it; running it in Python")
-    return GymnasiumBackend(task, num_envs, seed, threads)
+    backend = _choose(task)
+    try:
+        return backend(task, num_envs, seed, threads)
+    except TypeError as error:
+        if not task.kwargs:
+            raise
+        raise ConfigError(f"kwargs: {task.env} cannot be made with {task.kwargs}: {error}") from error

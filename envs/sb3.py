@@ -18,8 +18,8 @@ class ContinualVecEnv(VecEnv):
     """:class:`~envs.vector.ContinualVectorEnv` behind stable-baselines3's ``VecEnv`` interface.
 
     Takes the same arguments. At an ending ``infos[i]`` has ``terminal_observation``, ``TimeLimit.truncated`` and,
-    unless a task switch cut the episode short, ``episode`` with its return ``r``, its length ``l`` and ``t``, the
-    steps taken in this segment so far.
+    unless a task switch cut the episode short, ``episode`` with its return ``r``, its length ``l`` and
+    ``segment``, the index of the segment that it ended in.
     """
 
     def __init__(self, sequence: TaskSequence, num_envs: int = 1, seed: int = 0, **kwargs: Any):

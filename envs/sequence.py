@@ -8,7 +8,7 @@ import json
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, PositiveInt
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 import configs
@@ -82,7 +82,7 @@ class TaskSequence:
 
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     cycles: PositiveInt = 1
-    seed: int = 0
+    seed: NonNegativeInt = 0
     source: str = ""
     name: str = "sequence"
 
@@ -97,7 +97,14 @@ class TaskSequence:
         return configs.build(cls, {"name": name, **data}, "env")
 
     def resized(self, steps_per_task: int | None = None, num_tasks: int | None = None) -> TaskSequence:
-        """The same sequence with another budget per task, or with ``num_tasks`` visits (cycling as needed)."""
+        """The same sequence with another budget per task, or with ``num_tasks`` visits (cycling as needed).
+
+        Raises:
+            ConfigError: one of them is less than 1.
+        """
+        for setting, value in (("steps_per_task", steps_per_task), ("num_tasks", num_tasks)):
+            if value is not None and value < 1:
+                raise configs.ConfigError(f"{setting}: at least 1 is needed, got {value}")
         tasks = self.tasks * self.cycles
         if num_tasks is not None:
             tasks = tuple(self.tasks[i % len(self.tasks)] for i in range(num_tasks))

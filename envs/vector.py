@@ -58,6 +58,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.segment: Segment = self.segments[0]
+        self.steps_left = self.segment.steps
 
     def _check_spaces(self) -> None:
         """One environment of each different task is made, so that whatever cannot run says so before anything does."""
@@ -91,7 +92,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         seed = self.segment.seed(self.run_seed)
         self._backend = make_backend(visit.task, self.num_envs, seed, self.threads)
         self._transforms = self._bind(visit.task.shifts, self._backend, visit.rng(self.sequence.seed))
-        self._left = self.segment.steps
+        self.steps_left = self.segment.steps
         return self._begin(self._backend.reset())
 
     def _begin(self, observations: Array) -> Array:
@@ -104,9 +105,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
             observations = transform.observation(observations)
         return observations
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """New episodes. With a seed, or the first time, also a new beginning of the current segment."""
         if seed is not None:
             self.run_seed = seed
@@ -123,9 +122,9 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
             rewards = transform.reward(rewards)
         self._returns += rewards
         self._lengths += 1
-        self._left -= self.num_envs
+        self.steps_left -= self.num_envs
         ended = terminated | truncated
-        switch = self._left <= 0 and self.segment.index + 1 < len(self.segments)
+        switch = self.steps_left <= 0 and self.segment.index + 1 < len(self.segments)
         if not switch and not ended.any():
             return self._observe(observations), rewards, terminated, truncated, {}
         if switch:

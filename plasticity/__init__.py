@@ -1,6 +1,6 @@
 """Methods that keep a network trainable, for any torch training loop. Needs torch and nothing else.
 
-    Spectral(strength=1e-3).attach(network, optimizer)
+Spectral(strength=1e-3).attach(network, optimizer)
 """
 
 from plasticity.l2 import L2, L2Init

@@ -27,12 +27,12 @@ class L2(Penalty):
         self.layers = [layer for layer in self.layers if not layer.is_norm]
 
     def value(self) -> Tensor:
-        return torch.stack([p.square().sum() for p in self.trainable()]).sum()
+        return sum((p.square().sum() for p in self.trainable()), torch.zeros(()))
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        parameters = self.trainable()
-        torch._foreach_add_(gradients_of(parameters), parameters, alpha=2 * self.strength)
+        if parameters := self.trainable():
+            torch._foreach_add_(gradients_of(parameters), parameters, alpha=2 * self.strength)
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
@@ -64,14 +64,15 @@ class L2Init(Penalty):
         return list(live.values()), [self._initial[k] for k in live]
 
     def value(self) -> Tensor:
-        return torch.stack([(p - p0).square().sum() for p, p0 in zip(*self._pairs(), strict=True)]).sum()
+        return sum(((p - p0).square().sum() for p, p0 in zip(*self._pairs(), strict=True)), torch.zeros(()))
 
     @torch.no_grad()
     def add_grad_(self) -> None:
         parameters, initial = self._pairs()
-        gradients = gradients_of(parameters)
-        torch._foreach_add_(gradients, parameters, alpha=2 * self.strength)
-        torch._foreach_add_(gradients, initial, alpha=-2 * self.strength)
+        if parameters:
+            gradients = gradients_of(parameters)
+            torch._foreach_add_(gradients, parameters, alpha=2 * self.strength)
+            torch._foreach_add_(gradients, initial, alpha=-2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
         return dict(self._initial)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ Heads = Literal["exempt", "include"] | Sequence[str]
 
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+#: At the end of a ``Sequential`` these may bound an output (TD3's actions).
+SQUASHES = (nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Layer:
         bias: (out) or, for a norm, the shifts; None where the layer has none.
         is_norm: whether ``weight`` holds scales.
     """
+
+    __pydantic_config__: ClassVar[Any] = {"arbitrary_types_allowed": True}
 
     name: str
     weight: nn.Parameter
@@ -69,12 +73,15 @@ def select_layers(
     if heads == "exempt":
         left_out = output_heads(module, owners)
     elif heads != "include":
-        left_out = set(heads)
+        left_out = {heads} if isinstance(heads, str) else set(heads)
         if unknown := sorted(left_out - owners.keys()):
             raise ValueError(f"heads: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
     return [
         Layer(
-            name, child.weight, child.bias if id(child.bias) in trained else None, isinstance(child, NORMS)  # type: ignore[arg-type]
+            name,
+            child.weight,
+            child.bias if id(child.bias) in trained else None,
+            isinstance(child, NORMS),  # type: ignore[arg-type]
         )
         for name, child in owners.items()
         if name not in left_out and (only is None or only(name))
@@ -84,8 +91,9 @@ def select_layers(
 def output_heads(module: nn.Module, layers: dict[str, nn.Module]) -> set[str]:
     """The names of those ``layers`` whose output no other layer takes: the module's output heads.
 
-    A layer is no head if its ``Sequential``, or one around that, goes on after it; or if a layer that is registered
-    later takes inputs of its width (for a convolution: of a multiple of its channels).
+    A layer is no head if its ``Sequential``, or one around that, goes on after it with more than a squashing
+    function; or if a layer that is registered later takes inputs of its width (for a convolution: of a multiple
+    of its channels).
     """
     matrices = {name: layer for name, layer in layers.items() if isinstance(layer, MATRICES)}
     return {
@@ -99,8 +107,10 @@ def _followed(module: nn.Module, name: str) -> bool:
     path = name.split(".") if name else []
     for depth in range(len(path)):
         parent = module.get_submodule(".".join(path[:depth]))
-        if isinstance(parent, nn.Sequential) and list(parent._modules)[-1] != path[depth]:
-            return True
+        if isinstance(parent, nn.Sequential):
+            later = list(parent)[list(parent._modules).index(path[depth]) + 1 :]
+            if not all(isinstance(m, SQUASHES) for m in later):
+                return True
     return False
 
 

@@ -50,7 +50,7 @@ class Method:
     """
 
     name: ClassVar[str]
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "arbitrary_types_allowed": True}
 
     heads: Heads = "exempt"
     layers: list[Layer] = field(default_factory=list, init=False, repr=False)
@@ -78,11 +78,11 @@ class Method:
         if self.layers:
             raise ValueError(f"{self.name}: this instance is attached already; make one per network")
         self.layers = select_layers(module, optimizer, self.heads, only)
-        if not self.layers:
-            raise ValueError(f"{self.name}: the optimizer trains no Linear, Conv or norm layer of this module")
         self.generator.manual_seed(seed)
         with torch.no_grad():
             self.setup()
+        if not self.layers:
+            raise ValueError(f"{self.name}: the optimizer trains no layer of this module that it acts on")
         return Handle(
             [
                 optimizer.register_step_pre_hook(self._pre_hook),
@@ -97,7 +97,7 @@ class Method:
         self.after_step()
 
     def setup(self) -> None:
-        """Make the state that belongs to :attr:`layers`; called once, when attached."""
+        """Drop the layers it leaves alone, and make the state that belongs to the others; called once."""
 
     def before_step(self) -> None:
         """Gradients are final, clipping included: add to them."""
@@ -125,15 +125,20 @@ class Method:
         """Restore what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: the names in ``state`` are not those of this method's state.
+            ValueError: the names and shapes in ``state`` are not those of this method's state.
         """
-        mine = self.state()
-        if state.keys() != {"generator", *mine}:
-            odd = ", ".join(sorted(state.keys() ^ {"generator", *mine}))
-            raise ValueError(f"{self.name}: this state belongs to another method or network (differs in: {odd})")
+        self._check(state)
         self.generator.set_state(state["generator"].cpu())
-        for key, tensor in mine.items():
+        for key, tensor in self.state().items():
             tensor.copy_(state[key])
+
+    def _check(self, state: dict[str, Tensor]) -> None:
+        mine = self.state_dict()
+        odd = state.keys() ^ mine.keys()
+        odd |= {key for key in mine.keys() - odd if state[key].shape != mine[key].shape}
+        if odd:
+            names = ", ".join(sorted(odd))
+            raise ValueError(f"{self.name}: this state is of another method or network (differs in: {names})")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -162,10 +167,11 @@ class Penalty(Method):
 
     def add_grad_(self) -> None:
         """Add λ·∇R(θ) to the gradients. By autograd here; subclasses have a closed form where there is one."""
-        parameters = self.trainable()
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(self.value(), parameters, allow_unused=True, materialize_grads=True)
-        torch._foreach_add_(gradients_of(parameters), gradients, alpha=self.strength)
+        if parameters := self.trainable():
+            with torch.enable_grad():
+                value = self.value()
+            gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
+            torch._foreach_add_(gradients_of(parameters), gradients, alpha=self.strength)
 
     def before_step(self) -> None:
         if self.strength:
@@ -192,6 +198,7 @@ class Compose(Method):
 
     name: ClassVar[str] = "compose"
 
+    heads: Heads = field(default="exempt", init=False, repr=False)  # each method has its own
     methods: tuple[Method, ...]
 
     def attach(
@@ -202,9 +209,7 @@ class Compose(Method):
         seed: int = 0,
         only: Callable[[str], bool] | None = None,
     ) -> Handle:
-        handles = [
-            m.attach(module, optimizer, seed=seed + i, only=only) for i, m in enumerate(self.methods)
-        ]
+        handles = [m.attach(module, optimizer, seed=seed + i, only=only) for i, m in enumerate(self.methods)]
         return Handle([hook for handle in handles for hook in handle._hooks])
 
     def on_switch(self) -> None:
@@ -212,12 +217,13 @@ class Compose(Method):
             method.on_switch()
 
     def scalars(self) -> dict[str, Tensor]:
-        return {key: value for method in self.methods for key, value in method.scalars().items()}
+        return {f"{m.name}.{key}": value for m in self.methods for key, value in m.scalars().items()}
 
     def state_dict(self) -> dict[str, Tensor]:
         return {f"{i}.{key}": t for i, m in enumerate(self.methods) for key, t in m.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._check(state)
         for i, method in enumerate(self.methods):
             mine = {k.removeprefix(f"{i}."): t for k, t in state.items() if k.startswith(f"{i}.")}
             method.load_state_dict(mine)

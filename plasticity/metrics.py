@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import torch
 from torch import nn
 
@@ -9,13 +11,19 @@ from plasticity.layers import MATRICES
 
 
 @torch.no_grad()
-def spectral_norms(module: nn.Module) -> dict[str, float]:
-    """The largest singular value of every Linear and Conv layer, by name, exactly (by SVD, in float64).
+def spectral_norms(module: nn.Module, parameters: Container[int] | None = None) -> dict[str, float]:
+    """The largest singular value of every Linear and Conv layer, by name, to about eight digits.
 
-    A convolution is its kernel reshaped to (out, in · kernel).
+    √λ₁ of the smaller Gram matrix, in float64. A convolution is its kernel reshaped to (out, in · kernel).
+
+    Args:
+        module: searched with all its submodules.
+        parameters: the ``id`` of the parameters wanted, say those of an optimizer; all by default.
     """
-    return {
-        name: torch.linalg.matrix_norm(child.weight.flatten(1).double(), 2).item()
-        for name, child in module.named_modules()
-        if isinstance(child, MATRICES)
-    }
+    norms = {}
+    for name, child in module.named_modules():
+        if isinstance(child, MATRICES) and (parameters is None or id(child.weight) in parameters):
+            matrix = child.weight.flatten(1).double()
+            gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+            norms[name] = torch.linalg.eigvalsh(gram)[-1].clamp_min(0).sqrt().item()
+    return norms

@@ -20,7 +20,7 @@ from plasticity.method import Penalty, gradients_of
 KEEP = 1e-12
 
 
-def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -> Tensor:
     """One step of power iteration on each matrix, updating its singular vectors in place.
 
     v ← Wᵀu / ‖Wᵀu‖, z = Wv, σ = ‖z‖, u ← z / σ.
@@ -30,7 +30,7 @@ def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -
         u, v: their left (out) and right (in) vectors.
 
     Returns:
-        The L vectors z, each of shape (out), and σ, of shape (L): lower bounds on the largest singular values.
+        σ, of shape (L): lower bounds on the largest singular values.
     """
     for matrix, left, right in zip(matrices, u, v, strict=True):
         right.addmv_(matrix.T, left, beta=KEEP)
@@ -39,14 +39,14 @@ def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -
     norms = torch._foreach_norm(z)
     torch._foreach_copy_(u, z)
     torch._foreach_div_(u, torch._foreach_clamp_min(norms, torch.finfo(norms[0].dtype).tiny))
-    return z, torch.stack(norms)
+    return torch.stack(norms)
 
 
 def warm_up_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor], tolerance: float = 1e-7) -> Tensor:
     """At least 15 steps of power iteration, and more until σ moves by less than ``tolerance`` relative; returns σ."""
-    _, sigma = power_iteration_(matrices, u, v)
+    sigma = power_iteration_(matrices, u, v)
     for step in range(2000):
-        _, new = power_iteration_(matrices, u, v)
+        new = power_iteration_(matrices, u, v)
         moved = ((new - sigma).abs() > tolerance * new).any()
         sigma = new
         if step >= 15 and not moved:
@@ -87,7 +87,7 @@ class Spectral(Penalty):
         k: the exponent, at least 1.
 
     Raises:
-        ValueError: ``strength`` is negative or ``k`` is below 1.
+        ValueError: ``strength`` is negative or not finite, or ``k`` is no integer of at least 1.
     """
 
     name: ClassVar[str] = "spectral"
@@ -98,7 +98,7 @@ class Spectral(Penalty):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.k < 1:
+        if not self.k >= 1 or self.k % 1:
             raise ValueError(f"k: an integer of at least 1 is needed, got {self.k}")
 
     def setup(self) -> None:
@@ -119,34 +119,32 @@ class Spectral(Penalty):
         alive = [(layer.weight, u, v) for layer, u, v in matrices if layer.weight.requires_grad]
         weights, u, v = ([row[i] for row in alive] for i in range(3))
         scales = [layer.weight for layer in self.layers if layer.is_norm and layer.weight.requires_grad]
-        biases = [
-            layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad
-        ]
+        biases = [layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad]
         return weights, u, v, scales, biases
 
     def value(self) -> Tensor:
         weights, _, v, scales, biases = self._live()
         sigma = [torch.linalg.vector_norm(w.flatten(1) @ right) for w, right in zip(weights, v, strict=True)]
-        return spectral_penalty(torch.stack(sigma) if sigma else torch.zeros(()), biases, scales, self.k)
+        return spectral_penalty(torch.stack(sigma) if sigma else torch.zeros(0), biases, scales, self.k)
 
     @torch.no_grad()
     def add_grad_(self) -> None:
         weights, u, v, scales, biases = self._live()
         factor = 2 * self.k * self.strength
         if weights:
-            z, sigma = power_iteration_([w.flatten(1) for w in weights], u, v)
-            # u = z / σ, so 2k(σ^k − 1)σ^{k−1} u = 2k(σ^k − 1)σ^{k−2} z; for k = 1 the σ of a zero matrix is clamped.
-            power = sigma.clamp_min(torch.finfo(sigma.dtype).tiny) ** (self.k - 2)
-            torch._foreach_mul_(z, list((factor * (sigma**self.k - 1) * power).unbind()))
-            for gradient, left, right in zip(gradients_of(weights), z, v, strict=True):
+            sigma = power_iteration_([w.flatten(1) for w in weights], u, v)
+            pull = factor * (sigma**self.k - 1) * sigma ** (self.k - 1)
+            pulled = torch._foreach_mul(u, list(pull.unbind()))
+            for gradient, left, right in zip(gradients_of(weights), pulled, v, strict=True):
                 if gradient.is_contiguous():
                     gradient.flatten(1).addr_(left, right)
                 else:
                     gradient.add_(torch.outer(left, right).view_as(gradient))
         if biases:
             squares = torch.stack(torch._foreach_norm(biases)).square()
-            pull = (factor * squares ** (self.k - 1)).unbind()
-            torch._foreach_addcmul_(gradients_of(biases), biases, [c.expand_as(b) for c, b in zip(pull, biases, strict=True)])
+            pull = factor * squares ** (self.k - 1)
+            pulls = [p.expand_as(b) for p, b in zip(pull.unbind(), biases, strict=True)]
+            torch._foreach_addcmul_(gradients_of(biases), biases, pulls)
         if scales:
             pulls = [factor * (g**self.k - 1) * g ** (self.k - 1) for g in scales]
             torch._foreach_add_(gradients_of(scales), pulls)

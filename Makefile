@@ -1,0 +1,44 @@
+# `make demo` and `make test` do all their own set-up, from nothing but make and a Python of at least 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check format install benchmark clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+demo: $(INSTALLED)  ## train on a short task sequence, about two minutes, and say how to watch
+	$(BIN)/python runners/continual_rl.py --env minigrid-seq --reg spectral --num-tasks 6 --steps-per-task 60000 --out runs/demo
+	@echo
+	@echo "Watch it:  $(BIN)/tensorboard --logdir runs/demo   and open http://localhost:6006"
+
+test: $(INSTALLED)  ## all tests, the slow ones included
+	$(BIN)/python -m pytest -n 2
+
+check: $(INSTALLED)  ## format, lint, types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+format: $(INSTALLED)  ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(INSTALLED)  ## throughput against stock stable-baselines3, and the cost of each regularizer
+	$(BIN)/python runners/benchmark.py
+
+install: $(INSTALLED)  ## the package and its tools, in .venv
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is `$(PYTHON) --version`. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:  ## remove the environment and all caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

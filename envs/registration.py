@@ -1,0 +1,85 @@
+"""The presets of ``configs/envs``, as Gymnasium ids.
+
+.. code-block:: python
+
+    import envs, gymnasium as gym
+
+    env = gym.make("neoteny/minigrid-seq-v0", seed=1)  # one environment that goes from task to task
+    vector = gym.make_vec("neoteny/minigrid-seq-v0", num_envs=8, vectorization_mode="vector_entry_point")
+
+Both take ``seed``, ``steps_per_task`` and ``num_tasks``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import configs
+from envs.sequence import Segment, TaskSequence
+from envs.shifts import Array
+from envs.vector import ContinualVectorEnv
+
+
+def make_vec(
+    num_envs: int, preset: str, steps_per_task: int | None = None, num_tasks: int | None = None, **kwargs: Any
+) -> ContinualVectorEnv:
+    """What ``gym.make_vec`` calls; ``kwargs`` go to :class:`~envs.vector.ContinualVectorEnv`."""
+    sequence = TaskSequence.load(preset).resized(steps_per_task, num_tasks)
+    return ContinualVectorEnv(sequence, num_envs, **kwargs)
+
+
+class ContinualEnv(gym.Env[Array, Any]):
+    """A sequence as one Gymnasium environment, which goes from task to task by step count.
+
+    In the step of a switch the running episode ends truncated. After the last task the last one goes on.
+    ``info["task"]`` is the index of the visit and ``info["env_id"]`` its environment.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(self, **kwargs: Any):
+        self._vector = make_vec(num_envs=1, **kwargs)
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+        self._waiting: Array | None = None  # the first observation of the next episode, once one has ended
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """The next episode. A seed begins the current task's environments anew; its steps count on."""
+        super().reset(seed=seed)
+        if seed is not None or self._waiting is None:
+            steps_left = self._vector.steps_left
+            self._waiting, _ = self._vector.reset(seed=seed)
+            self._vector.steps_left = steps_left
+        observations, self._waiting = self._waiting, None
+        return observations[0], self._info(self._vector.segment)
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        if self._waiting is not None:
+            raise gym.error.ResetNeeded("the episode has ended: call reset() before the next step()")
+        segment = self._vector.segment
+        observations, rewards, *ends, info = self._vector.step(np.asarray(action)[None])
+        terminated, truncated = (bool(end[0]) for end in ends)
+        if terminated or truncated:
+            self._waiting, observations = observations, info["final_obs"]
+        return observations[0], float(rewards[0]), terminated, truncated, self._info(segment)
+
+    @staticmethod
+    def _info(segment: Segment) -> dict[str, Any]:
+        return {"task": segment.visit.index, "env_id": segment.visit.task.env}
+
+    def close(self) -> None:
+        self._vector.close()
+
+
+def register() -> None:
+    """Register every preset as ``neoteny/<preset>-v0``."""
+    for name in configs.names("envs"):
+        gym.register(
+            f"neoteny/{name}-v0",
+            entry_point="envs.registration:ContinualEnv",
+            vector_entry_point="envs.registration:make_vec",
+            kwargs={"preset": name},
+        )

@@ -1,0 +1,56 @@
+"""Train one agent on a sequence of tasks, and record its returns and its trainability.
+
+    python runners/continual_rl.py --env minigrid-seq --reg spectral
+
+Watch it with TensorBoard (tensorboard --logdir runs). A run that was stopped goes on when the same command is given
+again, to the same numbers.
+"""
+
+import sys
+
+try:
+    import yaml
+
+    from configs import ConfigError
+    from runners.chain import Chain
+    from runners.display import summary
+    from runners.experiment import parse
+except (ImportError, SyntaxError) as error:
+    sys.exit(
+        "continual_rl.py: this Python (%s) cannot run Neoteny: %s\n"
+        "Run `make install` first, then use .venv/bin/python." % (sys.executable, error)
+    )
+
+
+def main(argv: "list[str]") -> int:
+    """Run the command line ``argv``; the exit code."""
+    experiment, options = parse(argv, (__doc__ or "").split("\n\n")[0])
+    if options.print_config:
+        print(yaml.safe_dump(experiment.plain, sort_keys=False, allow_unicode=True), end="")
+        return 0
+    from agents import NonFiniteError
+
+    try:
+        chain = Chain(experiment)
+    except ConfigError as error:
+        print(f"continual_rl.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        if not chain.finished:
+            chain.run()
+    except NonFiniteError as error:
+        print(
+            f"continual_rl.py: training diverged: {error}\nThe last good state is {chain.agent_path()}",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    summary(chain.tasks, str(experiment.folder))
+    print(f"Trained agent: {chain.agent_path()}\nDashboard:     tensorboard --logdir {experiment.run.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""What a run shows in the terminal: a live line while it learns, a table when it is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+
+class RateColumn(ProgressColumn):
+    """Environment steps per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} steps/s" if speed else "— steps/s")
+
+
+class Display:
+    """The progress of a run: a live line on a terminal, one line per task elsewhere."""
+
+    def __init__(self, total_steps: int, done_steps: int, visits: int):
+        self.console = Console(file=sys.stderr, soft_wrap=True)
+        self.visits = visits
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            RateColumn(),
+            TimeElapsedColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(),
+            TextColumn("return {task.fields[last]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            speed_estimate_period=60,
+        )
+        self.bar = self.progress.add_task("", total=total_steps, completed=done_steps, last="—")
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.progress.stop()
+
+    def task(self, index: int, label: str) -> None:
+        self.progress.update(self.bar, description=f"task {index + 1}/{self.visits} {label}")
+
+    def update(self, steps: int, last_return: float) -> None:
+        shown = "—" if last_return != last_return else f"{last_return:.3f}"
+        self.progress.update(self.bar, completed=steps, last=shown)
+
+    def task_done(self, row: dict[str, Any]) -> None:
+        self.progress.console.print(
+            f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} return {row['return_mean']:.3f} over the task, "
+            f"{row['return_final']:.3f} at its end  ({row['steps_per_second']:,.0f} steps/s)",
+            highlight=False,
+        )
+
+
+def summary(rows: Sequence[dict[str, str]], title: str) -> None:
+    """The table of tasks, on standard output."""
+    table = Table(title=title, title_justify="left")
+    for column in (
+        "task",
+        "environment",
+        "steps",
+        "episodes",
+        "return (mean)",
+        "return (last 10 %)",
+        "largest σ₁",
+    ):
+        table.add_column(column, justify="left" if column == "environment" else "right")
+    for row in rows:
+        table.add_row(
+            str(int(row["task"]) + 1),
+            row["name"],
+            f"{int(row['steps']):,}",
+            f"{int(row['episodes']):,}",
+            *(f"{float(row[key]):.3f}" for key in ("return_mean", "return_final", "spectral_norm_max")),
+        )
+    Console(width=None if sys.stdout.isatty() else 120).print(table)

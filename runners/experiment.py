@@ -1,0 +1,360 @@
+"""An experiment: what is run, complete and validated, from YAML presets and the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import torch
+import yaml
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+import configs
+from agents import AGENTS, Continual
+from configs import ConfigError
+from envs import TaskSequence
+from plasticity import METHODS, Compose, Method
+
+KINDS = ("env", "agent", "reg")
+ROLES = ("actor", "critic")
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Run:
+    """How an experiment is run.
+
+    Attributes:
+        seed: of the run: of its networks, its environments, its minibatches.
+        num_envs: environments stepped in parallel.
+        device: where networks are trained: auto, cpu, cuda, cuda:1, ...
+        out: the folder that run folders are made in.
+        fresh: begin every task with a new agent instead of the one that learned the tasks before it.
+        threads: torch's threads. Part of the result: other counts sum in another order.
+        segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
+            moment end truncated.
+    """
+
+    seed: NonNegativeInt = 0
+    num_envs: Annotated[int, Field(ge=1, le=4096)] = 64
+    device: str = "auto"
+    out: str = "runs"
+    fresh: bool = False
+    threads: PositiveInt = 1
+    segment_steps: PositiveInt = 200_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run's numbers.
+
+    Attributes:
+        sequence: the tasks.
+        algorithm: the agent's class, and ``agent`` its settings.
+        reg: a plasticity method for the whole agent, one per role, or None.
+        run: how it is run.
+        labels: what env, agent and reg are called, overrides included: the run folder's path.
+        plain: the same as nested plain data, complete: what ``config.yaml`` holds.
+    """
+
+    sequence: TaskSequence
+    algorithm: type[Continual]
+    agent: Any
+    reg: Method | dict[str, Method | None] | None
+    run: Run
+    labels: dict[str, str]
+    plain: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are: out/env/agent-reg/seed-s."""
+        fresh = ",fresh" if self.run.fresh else ""
+        name = f"{self.labels['agent']}{fresh}-{self.labels['reg']}"
+        return Path(self.run.out) / self.labels["env"] / name / f"seed-{self.run.seed}"
+
+    @property
+    def device(self) -> torch.device:
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(auto if self.run.device == "auto" else self.run.device)
+
+    @property
+    def rollout(self) -> int:
+        """Environment steps between two updates."""
+        return self.agent.n_steps * self.run.num_envs
+
+    def check(self) -> None:
+        """Whatever can only be known by asking the machine.
+
+        Raises:
+            ConfigError: the device is not there, or the folder cannot be written.
+        """
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+            raise ConfigError(
+                f"--device: {self.run.device!r} is not there; this machine has {', '.join(here)}"
+            ) from error
+        parent = self.folder.absolute()
+        while not parent.exists():
+            parent = parent.parent
+        if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+            raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
+
+
+def find_class(setting: str, name: str, known: Mapping[str, type], base: type) -> type:
+    """A class by its name in ``known``, or anybody's by ``module:Class``.
+
+    Raises:
+        ConfigError: there is none, or it is no subclass of ``base``.
+    """
+    if ":" not in name:
+        return configs.choose(setting, name, known)
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{setting}: {name!r} cannot be imported ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{setting}: {name!r} is no subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def build_method(data: Mapping[str, Any], setting: str = "reg") -> Method | None:
+    """A method from ``{method: name, settings...}``, or from ``{methods: [such, such, ...]}``; None for ``none``."""
+    settings = dict(data)
+    if "methods" in settings:
+        parts = [build_method(part, f"{setting}.methods.{i}") for i, part in enumerate(settings["methods"])]
+        return Compose(methods=tuple(part for part in parts if part is not None))
+    name = str(settings.pop("method", "none"))
+    if name == "none":
+        if settings:
+            raise ConfigError(f"{setting}: method none has no settings, got {', '.join(settings)}")
+        return None
+    cls = find_class(f"{setting}.method", name, METHODS | {"none": Method}, Method)
+    return configs.build(cls, settings, setting)
+
+
+def build_reg(data: Mapping[str, Any]) -> Method | dict[str, Method | None] | None:
+    """One method for the whole agent or, where ``actor`` or ``critic`` is given, one for each role.
+
+    What a role does not set it takes from beside it: ``{method: spectral, strength: 1e-3, critic: {strength: 0}}``.
+    """
+    shared = {key: value for key, value in data.items() if key not in ROLES}
+    if not any(role in data for role in ROLES):
+        return build_method(shared)
+    roles: dict[str, Method | None] = {}
+    for role in ROLES:
+        own = data.get(role, {})
+        if own is not None and not isinstance(own, Mapping):
+            raise ConfigError(f"reg.{role}: a mapping of settings is expected, got {own!r}")
+        roles[role] = None if own is None else build_method({**shared, **own}, f"reg.{role}")
+    return roles
+
+
+def method_settings(method: Method | None) -> dict[str, Any]:
+    """The opposite of :func:`build_method`."""
+    if method is None:
+        return {"method": "none"}
+    if isinstance(method, Compose):
+        return {"methods": [method_settings(part) for part in method.methods]}
+    return {"method": method.name, **{key: getattr(method, key) for key in configs.fields(type(method))}}
+
+
+def compose(
+    presets: Mapping[str, tuple[str, dict[str, Any]]],
+    overrides: Mapping[str, Any],
+    run: Mapping[str, Any],
+    steps_per_task: int | None = None,
+    num_tasks: int | None = None,
+) -> Experiment:
+    """An experiment from named settings of env, agent and reg, and dotted overrides such as ``reg.strength``.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong.
+    """
+    data = {kind: _deep_copy(settings) for kind, (_, settings) in presets.items()}
+    labels = {kind: name for kind, (name, _) in presets.items()}
+    for key, value in overrides.items():
+        kind, *path = key.split(".")
+        _put(data[kind], path, value, key)
+        labels[kind] += f",{'.'.join(path)}={value}".replace("/", "_").replace(" ", "")
+    env = {"name": presets["env"][0], **data["env"]}
+    sequence = configs.build(TaskSequence, env, "env")
+    for name, value in (("steps_per_task", steps_per_task), ("num_tasks", num_tasks)):
+        if value is not None:
+            if value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')}: at least 1 is needed, got {value}")
+            labels["env"] += f",{name}={value}"
+    sequence = sequence.resized(steps_per_task, num_tasks)
+    agent = dict(data["agent"])
+    algorithm = find_class("agent.algorithm", str(agent.pop("algorithm", None)), AGENTS, Continual)
+    agent_config = configs.build(algorithm.Config, agent, "agent")  # type: ignore[attr-defined]
+    reg = build_reg(data["reg"])
+    settings = configs.build(Run, run, "--")
+    plain = {
+        "env": {"fingerprint": sequence.fingerprint(), **_plain(sequence)},
+        "agent": {"algorithm": _class_name(algorithm, AGENTS), **_plain(agent_config)},
+        "reg": {r: method_settings(m) for r, m in reg.items()} if isinstance(reg, dict) else method_settings(reg),
+        **_plain(settings),
+    }
+    return Experiment(sequence, algorithm, agent_config, reg, settings, labels, plain)
+
+
+def _class_name(cls: type, known: Mapping[str, type]) -> str:
+    names = [name for name, value in known.items() if value is cls]
+    return names[0] if names else f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        name = {"shift": value.name} if hasattr(value, "bind") else {}
+        return name | {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _deep_copy(data: Any) -> Any:
+    return {key: _deep_copy(value) for key, value in data.items()} if isinstance(data, dict) else data
+
+
+def _put(data: dict[str, Any], path: Sequence[str], value: Any, key: str) -> None:
+    *parents, last = path
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{key}: {parent!r} is a value, not a group of settings")
+    data[last] = value
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with the nearest option suggested for one that does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            given = message.removeprefix("unrecognized arguments: ").split()
+            option = next((word for word in given if word.startswith("--")), given[0]).split("=")[0]
+            message = f"{option}: there is no such option{configs.suggestion(option, self._option_string_actions)}"
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parse(argv: Sequence[str], description: str) -> tuple[Experiment, argparse.Namespace]:
+    """The experiment that a command line describes. Exits with code 2 on a wrong one, and 0 on ``--help``."""
+    parser = Parser(
+        description=description,
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Every setting of the chosen env, agent and reg can be replaced: --reg.strength 3e-4, "
+        "--agent.network.hidden '[128, 128]', --reg.critic.strength 0, --env.cycles 3.",
+    )
+    presets = _add_presets(parser, argv)
+    parser.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS, help="show this and exit")
+    try:
+        for kind, (name, settings) in presets.items():
+            _add_overrides(parser, kind, name, settings)
+        _add_run(parser)
+        if {"-h", "--help"} & set(argv):
+            parser.print_help()
+            parser.exit(0)
+        options, rest = parser.parse_known_args(list(argv))
+        overrides = {key: value for key, value in vars(options).items() if "." in key}
+        overrides |= _free_overrides(parser, rest)
+        run = {f.name: getattr(options, f.name) for f in dataclasses.fields(Run)}
+        experiment = compose(presets, overrides, run, options.steps_per_task, options.num_tasks)
+        experiment.check()
+    except ConfigError as error:
+        parser.exit(2, "".join(f"{parser.prog}: {line}\n" for line in str(error).replace("--.", "--").splitlines()))
+    return experiment, options
+
+
+def _add_presets(parser: Parser, argv: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    group = parser.add_argument_group("what to run (a name from configs/, or the path of a .yaml file)")
+    defaults = {"env": "minigrid-seq", "agent": "ppo", "reg": "none"}
+    texts = {"env": "the task sequence", "agent": "who learns", "reg": "the plasticity method"}
+    for kind in KINDS:
+        known = ", ".join(configs.names(f"{kind}s"))
+        group.add_argument(f"--{kind}", default=defaults[kind], metavar="NAME", help=f"{texts[kind]}: {known};")
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for kind in KINDS:
+        early.add_argument(f"--{kind}", default=defaults[kind])
+    try:
+        chosen, _ = early.parse_known_args(list(argv))
+        return {kind: configs.load(f"{kind}s", getattr(chosen, kind)) for kind in KINDS}
+    except (ConfigError, argparse.ArgumentError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any]) -> None:
+    """An option for every setting of the chosen agent or method, so that --help lists them."""
+    if kind == "agent":
+        cls = find_class("agent.algorithm", str(settings.get("algorithm")), AGENTS, Continual)
+        shown: type = cls.Config  # type: ignore[attr-defined]
+    elif kind == "reg" and settings.get("method", "none") != "none":
+        cls = shown = find_class("reg.method", str(settings["method"]), METHODS, Method)
+    else:
+        return
+    group = parser.add_argument_group(f"settings of {kind} {name} ({cls.__module__}.{cls.__name__})")
+    documented = _attribute_docs(shown)
+    defaults = {f.name: f.default for f in dataclasses.fields(shown)}
+    for field in configs.fields(shown):
+        default = settings.get(field, defaults[field])
+        text = f"{documented.get(field, '')} (default: {_plain(default)})".replace("%", "%%").strip()
+        group.add_argument(
+            f"--{kind}.{field}", type=yaml.safe_load, default=argparse.SUPPRESS, metavar="VALUE", help=text
+        )
+
+
+def _attribute_docs(cls: type) -> dict[str, str]:
+    """The lines of the ``Attributes:`` sections of a class and its bases, by attribute."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        name = ""
+        for line in inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2].splitlines():
+            if not line.startswith("    "):
+                break
+            if line[4] != " ":
+                name, _, line = line.strip().partition(": ")
+                found[name] = line
+            else:
+                found[name] += f" {line.strip()}"
+    return found
+
+
+def _add_run(parser: Parser) -> None:
+    group = parser.add_argument_group("how to run it")
+    documented = _attribute_docs(Run)
+    for field in dataclasses.fields(Run):
+        option = f"--{field.name.replace('_', '-')}"
+        if field.default is False:
+            group.add_argument(option, action="store_true", help=documented[field.name])
+        else:
+            group.add_argument(option, default=field.default, metavar="X", help=documented[field.name])
+    group.add_argument("--steps-per-task", type=int, metavar="N", help="replaces every task's budget")
+    group.add_argument("--num-tasks", type=int, metavar="N", help="visits: the sequence is cut, or cycled through")
+    group.add_argument("--print-config", action="store_true", help="print the complete resolved settings and exit")
+
+
+def _free_overrides(parser: Parser, rest: list[str]) -> dict[str, Any]:
+    """Dotted options that have no option of their own: ``--env.cycles 3``, ``--reg.critic.strength=0``."""
+    found: dict[str, Any] = {}
+    words = iter(rest)
+    for word in words:
+        option, equals, value = word.partition("=")
+        kind, _, path = option.removeprefix("--").partition(".")
+        if not (option.startswith("--") and kind in KINDS and path):
+            parser.error(f"unrecognized arguments: {word}")
+        if not equals:
+            following = next(words, None)
+            if following is None:
+                parser.error(f"{option}: a value is expected")
+            value = following
+        found[f"{kind}.{path}"] = yaml.safe_load(value)
+    return found

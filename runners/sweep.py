@@ -1,0 +1,97 @@
+"""Run a grid of environments, agents, methods and seeds, several at a time, each as continual_rl.py would.
+
+    python runners/sweep.py --env minigrid-permute --reg none spectral --seeds 0-4 --jobs 2
+
+Runs that are finished are skipped and runs that were stopped go on, so the same command can be given again at any time.
+Options this program does not know are passed on to every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from runners.experiment import parse
+
+PROGRAM = Path(__file__).with_name("continual_rl.py")
+
+
+def seeds(text: str) -> list[int]:
+    """``0-4`` or ``0,3,7`` or both."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def main(argv: list[str]) -> int:
+    description, _, more = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--env", nargs="+", default=["minigrid-seq"], help="task sequences")
+    parser.add_argument("--agent", nargs="+", default=["ppo"], help="agents")
+    parser.add_argument("--reg", nargs="+", default=["none", "spectral"], help="plasticity methods")
+    parser.add_argument("--seeds", type=seeds, default=[0], help="such as 0-4 or 0,3,7")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
+    options, rest = parser.parse_known_args(argv)
+    if options.jobs < 1:
+        parser.error(f"--jobs: at least 1 is needed, got {options.jobs}")
+    commands = {}
+    for env, agent, reg, seed in itertools.product(options.env, options.agent, options.reg, options.seeds):
+        arguments = ["--env", env, "--agent", agent, "--reg", reg, "--seed", str(seed), *rest]
+        experiment, _ = parse(arguments, "")  # a wrong setting ends the sweep before anything runs
+        commands[str(experiment.folder)] = [sys.executable, str(PROGRAM), *arguments]
+    failed = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    pool = ThreadPoolExecutor(options.jobs)
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            bar = progress.add_task("runs", total=len(commands))
+            futures = {pool.submit(run, command): folder for folder, command in commands.items()}
+            for future in as_completed(futures):
+                result = future.result()
+                if result.returncode:
+                    failed.append(futures[future])
+                    progress.console.print(f"FAILED {futures[future]}\n{result.stderr[-2000:]}", highlight=False)
+                progress.advance(bar)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        print("\nStopped. The same command goes on from the last checkpoints.", file=sys.stderr)
+        return 130
+    print(f"{len(commands) - len(failed)} of {len(commands)} runs are complete.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

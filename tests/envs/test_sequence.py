@@ -1,0 +1,242 @@
+"""Sequences: budgets, cycles, segments and their seeds, fingerprints, and what YAML may say."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import pytest
+from counting_env import sequence
+
+import configs
+from envs import ConfigError, PermuteObservation, Task, TaskSequence
+
+A = Task("A-v0", 10, kwargs={"size": 5, "view": 7}, shifts=(PermuteObservation(),))
+B = Task("B-v0", 20)
+BASE = TaskSequence((A, B), cycles=2, seed=3, source="here", name="base")
+
+GOOD = {"env": "MiniGrid-Empty-5x5-v0", "steps": 10}
+
+
+def read(**settings: Any) -> TaskSequence:
+    return configs.build(TaskSequence, {"tasks": [GOOD], **settings}, "env")
+
+
+def read_task(**settings: Any) -> TaskSequence:
+    return read(tasks=[GOOD, {**GOOD, **settings}])
+
+
+# ---------------------------------------------------------------------------------------------- fingerprint
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        dataclasses.replace(BASE, name="other"),
+        dataclasses.replace(BASE, source="elsewhere"),
+        dataclasses.replace(BASE, tasks=(A, B, A, B), cycles=1),
+        dataclasses.replace(BASE, tasks=(dataclasses.replace(A, backend="gymnasium"), B)),
+        dataclasses.replace(BASE, tasks=(dataclasses.replace(A, kwargs={"view": 7, "size": 5}), B)),
+        BASE.resized(num_tasks=4),
+    ],
+    ids=["name", "source", "cycles written out", "backend", "order of kwargs", "resized to what it was"],
+)
+def test_fingerprint_ignores(same: TaskSequence) -> None:
+    assert same.fingerprint() == BASE.fingerprint()
+
+
+def test_fingerprint_depends_on_all_that_makes_the_benchmark() -> None:
+    def with_first(**change: Any) -> TaskSequence:
+        return dataclasses.replace(BASE, tasks=(dataclasses.replace(A, **change), B))
+
+    others = [
+        BASE,
+        with_first(env="C-v0"),
+        with_first(steps=11),
+        with_first(kwargs={"size": 6, "view": 7}),
+        with_first(shifts=()),
+        with_first(shifts=(PermuteObservation(), PermuteObservation())),
+        dataclasses.replace(BASE, tasks=(B, A)),
+        dataclasses.replace(BASE, cycles=1),
+        dataclasses.replace(BASE, seed=4),
+        BASE.resized(num_tasks=3),
+        BASE.resized(steps_per_task=10),
+    ]
+    prints = [other.fingerprint() for other in others]
+    assert len(set(prints)) == len(others), prints
+
+
+def test_fingerprint_is_the_same_in_every_process_and_version() -> None:
+    """Published results carry it: changing this number says that all of them are no longer comparable."""
+    assert BASE.fingerprint() == "FINGERPRINT"
+
+
+# ------------------------------------------------------------------------------------ visits and segments
+
+
+def test_cycles_visit_the_tasks_again() -> None:
+    assert [(v.index, v.task.env) for v in BASE.visits] == [(0, "A-v0"), (1, "B-v0"), (2, "A-v0"), (3, "B-v0")]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"num_tasks": 3}, [("A-v0", 10), ("B-v0", 20), ("A-v0", 10)]),
+        ({"num_tasks": 1}, [("A-v0", 10)]),
+        ({"num_tasks": 5}, [("A-v0", 10), ("B-v0", 20)] * 2 + [("A-v0", 10)]),
+        ({"steps_per_task": 7}, [("A-v0", 7), ("B-v0", 7)] * 2),
+        ({"steps_per_task": 7, "num_tasks": 2}, [("A-v0", 7), ("B-v0", 7)]),
+        ({}, [("A-v0", 10), ("B-v0", 20)] * 2),
+    ],
+)
+def test_resized(change: dict[str, int], expected: list[tuple[str, int]]) -> None:
+    resized = BASE.resized(**change)
+    assert [(v.task.env, v.task.steps) for v in resized.visits] == expected
+    assert resized.visits[0].task.shifts == A.shifts
+    assert (resized.seed, resized.name) == (BASE.seed, BASE.name)
+
+
+@pytest.mark.parametrize("setting", ["steps_per_task", "num_tasks"])
+def test_resized_refuses_nothing_to_do(setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{setting}: at least 1 is needed, got 0$"):
+        BASE.resized(**{setting: 0})
+
+
+@pytest.mark.parametrize(
+    ("longest", "multiple_of", "expected"),
+    [
+        # (visit, steps, ends the visit) for budgets of 10 and 20 steps
+        (None, 1, [(0, 10, True), (1, 20, True)]),
+        (None, 4, [(0, 12, True), (1, 20, True)]),  # rounded up to whole rollouts
+        (8, 1, [(0, 8, False), (0, 2, True), (1, 8, False), (1, 8, False), (1, 4, True)]),
+        (8, 4, [(0, 8, False), (0, 4, True), (1, 8, False), (1, 8, False), (1, 4, True)]),
+        (10, 4, [(0, 8, False), (0, 4, True), (1, 8, False), (1, 8, False), (1, 4, True)]),  # at most 10
+        (3, 5, [(0, 5, False), (0, 5, True), (1, 5, False), (1, 5, False), (1, 5, False), (1, 5, True)]),
+        (100, 4, [(0, 12, True), (1, 20, True)]),
+        (None, 64, [(0, 64, True), (1, 64, True)]),
+    ],
+)
+def test_segments(longest: int | None, multiple_of: int, expected: list[tuple[int, int, bool]]) -> None:
+    segments = BASE.resized(num_tasks=2).segments(longest, multiple_of)
+    assert [(s.visit.index, s.steps, s.ends_visit) for s in segments] == expected
+    assert [s.index for s in segments] == list(range(len(expected)))
+
+
+def test_segment_seed_depends_only_on_run_visit_and_segment() -> None:
+    chain = BASE.segments(5)
+    other = sequence("C-v0", "C-v0", "C-v0", "C-v0", steps=10).segments(5)
+    seeds = {(run, s.visit.index, s.index): s.seed(run) for run in range(5) for s in chain}
+    assert len(set(seeds.values())) == len(seeds)
+    for run, segment in itertools.product(range(5), other):
+        place = (run, segment.visit.index, segment.index)
+        if place in seeds:
+            assert segment.seed(run) == seeds[place]
+    assert all(0 <= seed < 2**31 for seed in seeds.values())
+
+
+# --------------------------------------------------------------------------------------------------- YAML
+
+
+def test_yaml_means_what_it_says(tmp_path: Any) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        """
+        tasks:
+          - {env: A-v0, steps: 1_000, kwargs: {size: 5}, shifts: [permute-observation]}
+          - {env: B-v0, steps: 20, shifts: [{shift: permute-observation}], backend: gymnasium}
+        cycles: 3
+        seed: 4
+        """
+    )
+    a = Task("A-v0", 1000, {"size": 5}, (PermuteObservation(),))
+    b = Task("B-v0", 20, {}, (PermuteObservation(),), "gymnasium")
+    assert TaskSequence.load(str(file)) == TaskSequence((a, b), cycles=3, seed=4, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        # unknown names, with the nearest
+        (
+            lambda: read(cycels=2),
+            "env.cycels: there is no such setting; the settings here are tasks, cycles, seed, source, name; "
+            "did you mean 'cycles'?",
+        ),
+        (
+            lambda: read_task(stpes=2),
+            "env.tasks.1.stpes: there is no such setting; the settings here are env, steps, kwargs, shifts, backend; "
+            "did you mean 'steps'?",
+        ),
+        (
+            lambda: read_task(shifts=["permute-observations"]),
+            "env.tasks.1.shifts.0: shift: 'permute-observations' is not known; choose from permute-observation; "
+            "did you mean 'permute-observation'?",
+        ),
+        (
+            lambda: read_task(shifts=[{"shift": "permute-observation", "order": 1}]),
+            "env.tasks.1.shifts.0: permute-observation.order: there is no such setting",
+        ),
+        (
+            lambda: read_task(shifts=[{"order": 1}]),
+            "env.tasks.1.shifts.0: a shift is a name or a mapping with the key 'shift', got {'order': 1}",
+        ),
+        (
+            lambda: read_task(backend="envpol"),
+            "env.tasks.1.backend: input should be 'auto', 'envpool' or 'gymnasium', got 'envpol'",
+        ),
+        # wrong types and ranges
+        (
+            lambda: read_task(steps="many"),
+            "env.tasks.1.steps: input should be a valid integer, unable to parse string as an integer, got 'many'",
+        ),
+        (lambda: read_task(steps=-5), "env.tasks.1.steps: input should be greater than 0, got -5"),
+        (lambda: read_task(steps=0), "env.tasks.1.steps: input should be greater than 0, got 0"),
+        (lambda: read_task(env=3), "env.tasks.1.env: input should be a valid string, got 3"),
+        (lambda: read_task(kwargs=[1]), "env.tasks.1.kwargs: input should be a valid dictionary, got [1]"),
+        (lambda: read(cycles=0), "env.cycles: input should be greater than 0, got 0"),
+        (lambda: read(seed=-1), "env.seed: input should be greater than or equal to 0, got -1"),
+        (lambda: read(tasks="all"), "env.tasks: input should be a valid tuple, got 'all'"),
+        # what is missing
+        (lambda: read(tasks=[]), "env.tasks: tuple should have at least 1 item after validation, not 0, got []"),
+        (lambda: read(tasks=[{"env": "A-v0"}]), "env.tasks.0.steps: this setting is required"),
+        (lambda: configs.build(TaskSequence, {}, "env"), "env.tasks: this setting is required"),
+    ],
+)
+def test_errors_name_the_setting_and_what_is_allowed(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+def test_every_wrong_setting_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tasks=[{"env": 1, "steps": 0}], cycles=0)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        "env.tasks.0.env",
+        "env.tasks.0.steps",
+        "env.cycles",
+    ]
+
+
+def test_unknown_preset() -> None:
+    presets = ", ".join(configs.names("envs"))
+    with pytest.raises(ConfigError) as caught:
+        TaskSequence.load("stationery")
+    assert str(caught.value) == (
+        f"--env: 'stationery' is not known; choose from {presets}; did you mean 'stationary'? "
+        "(or the path of a .yaml file)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a", "a mapping of settings is expected, got list"), ("a: [", "not valid YAML"), (None, "cannot be read")],
+)
+def test_unreadable_file(tmp_path: Any, text: str | None, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        TaskSequence.load(str(file))
+    assert str(caught.value).startswith(str(file))
