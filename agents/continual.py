@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.save_util import recursive_getattr
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_device
 from torch import nn
 
@@ -69,7 +69,7 @@ class Continual(BaseAlgorithm):
         super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
-        super()._setup_model()
+        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's, next in line
         self._attach_methods()
 
     def _attach_methods(self) -> None:
@@ -196,7 +196,7 @@ class Continual(BaseAlgorithm):
         agent = cls(env=env, device=get_device(device), _init_setup_model=False, **settings)
         observation_space, action_space = record["spaces"]
         if env is not None:
-            check_for_correct_spaces(agent.env, observation_space, action_space)
+            check_for_correct_spaces(agent.get_env() or env, observation_space, action_space)
         else:
             agent.observation_space, agent.action_space, agent.n_envs = (
                 observation_space,

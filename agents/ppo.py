@@ -26,7 +26,7 @@ class Network:
         layer_norm: a LayerNorm between each of them and its activation.
     """
 
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 256)
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64)
     activation: Activation = "relu"
     layer_norm: bool = False
 
@@ -46,12 +46,14 @@ class PPOConfig:
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value loss.
         max_grad_norm: gradients are clipped to this norm, before any penalty joins.
+        target_kl: a rollout's updates end early at 1.5 times this divergence from the policy that collected it; null
+            for never.
         network: the torsos.
     """
 
-    learning_rate: PositiveFloat = 3e-4
+    learning_rate: PositiveFloat = 1e-3
     n_steps: PositiveInt = 64
-    batch_size: Annotated[int, Field(ge=2)] = 512
+    batch_size: Annotated[int, Field(ge=2)] = 256
     n_epochs: PositiveInt = 4
     gamma: Fraction = 0.99
     gae_lambda: Fraction = 0.95
@@ -59,6 +61,7 @@ class PPOConfig:
     ent_coef: NonNegativeFloat = 0.01
     vf_coef: NonNegativeFloat = 0.5
     max_grad_norm: PositiveFloat = 0.5
+    target_kl: PositiveFloat | None = 0.02
     network: Network = Network()
 
     def arguments(self) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _choose(task: Task) -> type[EnvPoolBackend] | type[GymnasiumBackend]:
         _say(f"{task.env}: EnvPool reads kwargs otherwise than Gymnasium; running it in Python")
         return GymnasiumBackend
     if task.env not in gym.registry:
-        known = set(gym.registry) | envpool_ids()
+        known = set(gym.registry) | (envpool_ids() if task.backend == "auto" else set())
         raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
     if task.backend == "auto":
         _say(f"{task.env}: EnvPool does not have it; running it in Python")

@@ -36,7 +36,7 @@ def cells(image: spaces.Space[Any]) -> spaces.Box:
         ConfigError: the agent's view has another size.
     """
     if image.shape != SPACE.shape:
-        raise ConfigError(f"kwargs: an agent sees {SPACE.shape} cells; with these settings they are {image.shape}")
+        raise ConfigError(f"kwargs: an agent sees {SPACE.shape} cells, here it would be {image.shape}")
     return SPACE
 
 

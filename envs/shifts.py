@@ -64,7 +64,8 @@ class PermuteObservation(Shift):
         low, high = (b.reshape(-1, channels) for b in (observation_space.low, observation_space.high))
         if (low != low[0]).any() or (high != high[0]).any():
             raise ConfigError(
-                f"{self.name}: positions can only be exchanged where all have the same bounds; the task has {observation_space}"
+                f"{self.name}: positions can only be exchanged where all have the same bounds; "
+                f"the task has {observation_space}"
             )
         order = rng.permutation(len(low))
 

@@ -136,7 +136,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         return self._observe(observations), rewards, terminated, truncated, info
 
     def _ending(self, observations: Array, ended: Array, last: Array) -> dict[str, Any]:
-        """The info of a step in which episodes came to their end (``ended``) or were cut short (the rest of ``last``)."""
+        """The info of a step in which episodes came to their end (``ended``) or were cut short (others in ``last``)."""
         final = np.full(self.num_envs, None, dtype=object)
         rows = np.flatnonzero(last)
         final[rows] = list(self._observe(observations[rows]))

@@ -79,9 +79,9 @@ def select_layers(
     return [
         Layer(
             name,
-            child.weight,
-            child.bias if id(child.bias) in trained else None,
-            isinstance(child, NORMS),  # type: ignore[arg-type]
+            child.weight,  # type: ignore[arg-type]
+            child.bias if id(child.bias) in trained else None,  # type: ignore[arg-type]
+            isinstance(child, NORMS),
         )
         for name, child in owners.items()
         if name not in left_out and (only is None or only(name))
@@ -119,5 +119,5 @@ def _takes(later: nn.Module, layer: nn.Module) -> bool:
         return isinstance(later, nn.Linear) and later.in_features == layer.out_features
     channels = layer.out_channels
     if isinstance(later, nn.Linear):
-        return later.in_features % channels == 0  # type: ignore[operator]
-    return later.in_channels == channels
+        return later.in_features % int(channels) == 0  # type: ignore[arg-type]
+    return bool(later.in_channels == channels)

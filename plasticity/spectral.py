@@ -118,8 +118,10 @@ class Spectral(Penalty):
         matrices = zip(self._matrix_layers(), self._u, self._v, strict=True)
         alive = [(layer.weight, u, v) for layer, u, v in matrices if layer.weight.requires_grad]
         weights, u, v = ([row[i] for row in alive] for i in range(3))
-        scales = [layer.weight for layer in self.layers if layer.is_norm and layer.weight.requires_grad]
-        biases = [layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad]
+        scales: list[Tensor] = [layer.weight for layer in self.layers if layer.is_norm and layer.weight.requires_grad]
+        biases: list[Tensor] = [
+            layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad
+        ]
         return weights, u, v, scales, biases
 
     def value(self) -> Tensor:

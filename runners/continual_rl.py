@@ -17,8 +17,8 @@ try:
     from runners.experiment import parse
 except (ImportError, SyntaxError) as error:
     sys.exit(
-        "continual_rl.py: this Python (%s) cannot run Neoteny: %s\n"
-        "Run `make install` first, then use .venv/bin/python." % (sys.executable, error)
+        f"continual_rl.py: this Python ({sys.executable}) cannot run Neoteny: {error}\n"
+        "Run `make install` first, then use .venv/bin/python."
     )
 
 

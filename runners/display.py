@@ -65,7 +65,8 @@ class Display:
 
     def task_done(self, row: dict[str, Any]) -> None:
         self.progress.console.print(
-            f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} return {row['return_mean']:.3f} over the task, "
+            f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} "
+            f"return {row['return_mean']:.3f} over the task, "
             f"{row['return_final']:.3f} at its end  ({row['steps_per_second']:,.0f} steps/s)",
             highlight=False,
         )

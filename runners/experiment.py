@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 import configs
 from agents import AGENTS, Continual
 from configs import ConfigError
-from envs import TaskSequence
+from envs import Shift, TaskSequence
 from plasticity import METHODS, Compose, Method
 
 KINDS = ("env", "agent", "reg")
@@ -213,8 +213,8 @@ def _class_name(cls: type, known: Mapping[str, type]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        name = {"shift": value.name} if hasattr(value, "bind") else {}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = {"shift": value.name} if isinstance(value, Shift) else {}
         return name | {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

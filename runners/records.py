@@ -1,4 +1,4 @@
-"""What a run leaves on disk: progress.csv, tasks.csv, TensorBoard events, and checkpoints that allow an exact resume."""
+"""What a run leaves on disk: tables, TensorBoard events, and checkpoints from which it resumes exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom: in a fresh interpreter, and by reading every file, so that a late import counts too."""
+"""Who may import whom: in a fresh interpreter, and by reading every file, so that late imports count too."""
 
 from __future__ import annotations
 

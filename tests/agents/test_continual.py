@@ -187,9 +187,7 @@ def test_a_switch_is_announced_to_every_method() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_a_role_gets_its_own_layers(
-    name: str, reg: Method | dict[str, Method], expected: dict[str, list[str]]
-) -> None:
+def test_a_role_gets_its_own_layers(name: str, reg: Method | dict[str, Method], expected: dict[str, list[str]]) -> None:
     assert layer_names(CASES[name].make(reg=reg)) == expected
 
 
@@ -265,9 +263,7 @@ def test_a_loss_that_is_not_finite_is_named(agent: PPO, key: str, value: float) 
 
 
 def test_what_is_finite_passes(agent: PPO) -> None:
-    agent.logger.record(
-        "train/explained_variance", math.nan
-    )  # returns without variance, as in a new sparse task
+    agent.logger.record("train/explained_variance", math.nan)  # returns without variance, as in a new sparse task
     agent.logger.record("train/loss", 1e30)
     with torch.no_grad():
         agent.policy.get_parameter("action_net.weight").fill_(3e38)  # its norm overflows, it does not

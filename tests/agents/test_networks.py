@@ -7,7 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import stable_baselines3 as sb3
 import torch
+from agent_zoo import difference
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -53,9 +55,7 @@ def test_one_hot_of_a_tiny_box_by_hand() -> None:
     assert encoder.state_dict() == {}
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.uint8, torch.int64, torch.float32]
-)  # stable-baselines3 gives it floats
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])  # stable-baselines3 gives it floats
 @pytest.mark.parametrize(
     "space",
     [
@@ -120,9 +120,7 @@ def test_minigrid_stays_uint8_up_to_the_network() -> None:
     stored = agent.rollout_buffer.observations
     assert (stored.dtype, stored.shape[-3:]) == (np.uint8, (7, 7, 3))
     seen: list[Tensor] = []
-    agent.policy.mlp_extractor.policy_net[0].register_forward_pre_hook(
-        lambda _, inputs: seen.append(inputs[0])
-    )
+    agent.policy.mlp_extractor.policy_net[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     image = env.reset()
     agent.predict(image)
     env.close()
@@ -132,7 +130,7 @@ def test_minigrid_stays_uint8_up_to_the_network() -> None:
 
 @pytest.mark.parametrize("shape", [(6,), (7, 7, 3)])
 def test_indices_are_not_scaled_like_pixels(shape: tuple[int, ...]) -> None:
-    """A uint8 Box of (7, 7, 3) with bounds 0 and 255 looks like a picture to stable-baselines3, which divides those."""
+    """A uint8 Box of (7, 7, 3) bounded by 0 and 255 is a picture to stable-baselines3, which divides those."""
     agent = make(Constant(spaces.Box(0, 255, shape, np.uint8), 7))
     observation = agent.env.reset()
     features = agent.policy.extract_features(torch.from_numpy(observation))
@@ -149,9 +147,7 @@ def test_float_observations_are_flattened() -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_a_torso_is_linear_norm_activation_once_per_width(name: str, layer_norm: bool) -> None:
     agent = make("CartPole-v1", Network(hidden=(8, 5), activation=name, layer_norm=layer_norm))
-    expected = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky-relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU}[
-        name
-    ]
+    expected = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky-relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU}[name]
     block = [nn.Linear, nn.LayerNorm, expected] if layer_norm else [nn.Linear, expected]
     for torso in (agent.policy.mlp_extractor.policy_net, agent.policy.mlp_extractor.value_net):
         assert [type(layer) for layer in torso] == block * 2
@@ -176,24 +172,15 @@ def test_actor_and_critic_share_no_parameter() -> None:
     actor = reached(policy.get_distribution(image).distribution.logits)
     critic = reached(policy.predict_values(image))
     assert [a + c for a, c in zip(actor, critic, strict=True)] == [1] * len(parameters)
-    assert (
-        sum(actor) == sum(critic) == 10
-    )  # two hidden layers with their norms, and a head: weight and bias of each
+    assert sum(actor) == sum(critic) == 10  # two hidden layers with their norms, and a head: weight and bias of each
 
 
 def test_with_stock_settings_it_is_stable_baselines3s_network() -> None:
     """Same modules in the same order, so the same seed draws the same weights."""
+    policy = {"net_arch": [8, 8], "activation_fn": nn.ReLU}
     ours = make("CartPole-v1").policy
-    theirs = PPO(
-        "MlpPolicy",
-        "CartPole-v1",
-        seed=0,
-        device="cpu",
-        policy_kwargs={"net_arch": [8, 8], "activation_fn": nn.ReLU},
-    ).policy
-    assert {k: v.tolist() for k, v in ours.state_dict().items()} == {
-        k: v.tolist() for k, v in theirs.state_dict().items()
-    }
+    theirs = sb3.PPO("MlpPolicy", "CartPole-v1", policy_kwargs=policy, seed=0, device="cpu").policy
+    assert difference(ours.state_dict(), theirs.state_dict()) is None
 
 
 @pytest.mark.parametrize(

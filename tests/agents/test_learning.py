@@ -1,0 +1,65 @@
+"""Agents learn, with and without a method. Budgets are two or more times what was needed in three of three seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import agent_zoo as zoo
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.envs import IdentityEnv, IdentityEnvBox, IdentityEnvMultiDiscrete
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agents import PPO, Continual, Network, PPOConfig
+from envs import ContinualVecEnv, Task, TaskSequence
+from plasticity import Method, Spectral
+
+REGS = pytest.mark.parametrize("reg", [None, Spectral(strength=1e-3)], ids=["plain", "spectral"])
+
+SMALL = {"policy_kwargs": {"net_arch": [32]}, "learning_rate": 5e-3}
+ROLLOUTS = SMALL | {"n_steps": 128, "batch_size": 64, "gamma": 0.5}
+EXPLORING = {"exploration_fraction": 1.0, "exploration_final_eps": 0.3}
+REPLAY = SMALL | {"learning_starts": 50, "train_freq": 1, "gamma": 0.0}
+
+
+@REGS
+@pytest.mark.parametrize(
+    ("algorithm", "env", "steps", "settings"),
+    [
+        (PPO, lambda: IdentityEnv(4), 1500, ROLLOUTS),
+        pytest.param(PPO, lambda: IdentityEnvMultiDiscrete(3), 3000, ROLLOUTS, marks=pytest.mark.slow),
+        pytest.param(zoo.A2C, lambda: IdentityEnv(4), 2000, SMALL | {"gamma": 0.5}, marks=pytest.mark.slow),
+        (zoo.DQN, lambda: IdentityEnv(4), 800, REPLAY | EXPLORING),
+        pytest.param(zoo.SAC, lambda: IdentityEnvBox(eps=0.5), 800, REPLAY, marks=pytest.mark.slow),
+    ],
+    ids=["ppo", "ppo-multi-discrete", "a2c", "dqn", "sac"],
+)
+def test_identity(
+    algorithm: type[Continual],
+    env: Callable[[], gym.Env[Any, Any]],
+    steps: int,
+    settings: dict[str, Any],
+    reg: Method | None,
+) -> None:
+    """The action that repeats the observation is worth 1, for 100 steps."""
+    agent = algorithm("MlpPolicy", DummyVecEnv([env]), seed=0, device="cpu", reg=reg, **settings)
+    agent.learn(steps)
+    score, _ = evaluate_policy(agent, DummyVecEnv([env]), n_eval_episodes=5, warn=False)
+    assert score > 90
+
+
+@pytest.mark.slow
+@REGS
+@pytest.mark.parametrize("config", [PPOConfig(), PPOConfig(network=Network(hidden=(64, 64), layer_norm=True))], ids=str)
+def test_minigrid_empty_is_solved(config: PPOConfig, reg: Method | None) -> None:
+    """With the settings that users get. The shortest path is worth 0.955."""
+    env = ContinualVecEnv(TaskSequence(tasks=(Task("MiniGrid-Empty-5x5-v0", 40_000),)), num_envs=16, seed=0)
+    agent = PPO("ActorCritic", env, **config.arguments(), seed=0, device="cpu", reg=reg)
+    agent.learn(40_000)
+    env.close()
+    assert agent.ep_info_buffer is not None
+    assert len(agent.ep_info_buffer) == 100
+    assert np.mean([episode["r"] for episode in agent.ep_info_buffer]) >= 0.9
