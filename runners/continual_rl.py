@@ -16,10 +16,12 @@ try:
     from runners.display import summary
     from runners.experiment import parse
 except (ImportError, SyntaxError) as error:
-    sys.exit(
-        f"continual_rl.py: this Python ({sys.executable}) cannot run Neoteny: {error}\n"
-        "Run `make install` first, then use .venv/bin/python."
+    print(
+        "continual_rl.py: this Python ({}) cannot run Neoteny: {}\n"
+        "Run `make install` first, then use .venv/bin/python.".format(sys.executable, error),
+        file=sys.stderr,
     )
+    sys.exit(2)
 
 
 def main(argv: "list[str]") -> int:

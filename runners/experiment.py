@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -181,7 +182,7 @@ def compose(
     """
     data = {kind: _deep_copy(settings) for kind, (_, settings) in presets.items()}
     labels = {kind: name for kind, (name, _) in presets.items()}
-    for key, value in overrides.items():
+    for key, value in sorted(overrides.items()):
         kind, *path = key.split(".")
         _put(data[kind], path, value, key)
         labels[kind] += f",{'.'.join(path)}={value}".replace("/", "_").replace(" ", "")
@@ -232,6 +233,15 @@ def _put(data: dict[str, Any], path: Sequence[str], value: Any, key: str) -> Non
         if not isinstance(data, dict):
             raise ConfigError(f"{key}: {parent!r} is a value, not a group of settings")
     data[last] = value
+
+
+def parse_value(text: str) -> Any:
+    """A value as YAML reads it, except that ``3e-4`` is a number too."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
 
 
 class Parser(argparse.ArgumentParser):
@@ -308,7 +318,7 @@ def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any
         default = settings.get(field, defaults[field])
         text = f"{documented.get(field, '')} (default: {_plain(default)})".replace("%", "%%").strip()
         group.add_argument(
-            f"--{kind}.{field}", type=yaml.safe_load, default=argparse.SUPPRESS, metavar="VALUE", help=text
+            f"--{kind}.{field}", type=parse_value, default=argparse.SUPPRESS, metavar="VALUE", help=text
         )
 
 
@@ -356,5 +366,5 @@ def _free_overrides(parser: Parser, rest: list[str]) -> dict[str, Any]:
             if following is None:
                 parser.error(f"{option}: a value is expected")
             value = following
-        found[f"{kind}.{path}"] = yaml.safe_load(value)
+        found[f"{kind}.{path}"] = parse_value(value)
     return found

@@ -154,8 +154,10 @@ def test_the_penalty_joins_after_clipping() -> None:
 @pytest.mark.parametrize(("name", "steps_per_update"), [("ppo", 2), ("dqn", 1), ("sac", 1)])
 def test_a_method_acts_once_per_step_of_its_optimizer(name: str, steps_per_update: int) -> None:
     agent = CASES[name].make(reg=Recorder())
+    old = list(agent.methods.values())
     agent._attach_methods()  # attaching anew replaces; it does not add
     agent.learn(CASES[name].steps)
+    assert {(method.before, method.after) for method in old} == {(0, 0)}
     for method in agent.methods.values():
         assert isinstance(method, Recorder)
         assert method.before == method.after == CASES[name].updates * steps_per_update

@@ -184,6 +184,35 @@ def test_penalty_joins_after_clipping():
     torch.testing.assert_close(module.weight.data, torch.tensor([[8 - 0.6 - 4], [16 - 0.8 - 8]]))
 
 
+@pytest.mark.parametrize(
+    ("optimizer_class", "settings"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9}),
+        (torch.optim.Adam, {"fused": True}),
+        (torch.optim.AdamW, {"foreach": True}),
+        (torch.optim.RMSprop, {}),
+    ],
+)
+def test_without_clipping_it_is_the_same_as_in_the_loss(
+    optimizer_class: type[torch.optim.Optimizer], settings: dict[str, Any]
+):
+    ends = []
+    for attach in (True, False):
+        network = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+        for i, p in enumerate(network.parameters()):
+            p.data.copy_(torch.linspace(-1, 1 + i, p.numel()).view_as(p))
+        optimizer = optimizer_class(network.parameters(), lr=0.01, **settings)
+        l2 = L2(strength=0.5 if attach else 0.0)
+        l2.attach(network, optimizer)
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = (network(torch.eye(2, dtype=torch.float64)) - 1).square().sum()
+            (loss if attach else loss + 0.5 * l2.value()).backward()
+            optimizer.step()
+        ends.append(network.state_dict())
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
+
+
 @dataclass(kw_only=True, eq=False)
 class FourthPower(Penalty):
     """Has no closed form."""

@@ -1,0 +1,145 @@
+"""What the main program does with a wrong command line, and what it shows on request."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runners import continual_rl
+
+PROGRAM = Path(continual_rl.__file__)
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+TASK = "tasks: [{env: MiniGrid-Empty-5x5-v0, steps: 1000}]"
+
+WRONG = {
+    "unknown env": (["--env", "minigrid-sec"], ["--env", "minigrid-sec", "did you mean 'minigrid-seq'"]),
+    "unknown agent": (["--agent", "pppo"], ["--agent", "pppo", "did you mean 'ppo'"]),
+    "unknown reg": (["--reg", "spectal"], ["--reg", "spectal", "l2-init", "did you mean 'spectral'"]),
+    "unknown option": (["--sed", "1"], ["--sed", "did you mean '--seed'"]),
+    "unknown setting": (["--reg", "spectral", "--reg.strenth", "1"], ["reg.strenth", "did you mean 'strength'"]),
+    "abbreviation": (["--agent.learning_rat", "1"], ["agent.learning_rat", "did you mean 'learning_rate'"]),
+    "nested setting": (["--agent.network.hiden", "[8]"], ["agent.network.hiden"]),
+    "wrong type": (["--agent.learning_rate", "fast"], ["agent.learning_rate", "valid number", "'fast'"]),
+    "negative strength": (["--reg", "spectral", "--reg.strength", "-1"], ["reg.strength", "at least 0", "-1"]),
+    "strength of none": (["--reg.strength", "1"], ["reg", "none", "strength"]),
+    "zero envs": (["--num-envs", "0"], ["num", "envs", "greater than or equal to 1", "0"]),
+    "no number": (["--seed", "x"], ["--seed", "valid integer", "'x'"]),
+    "zero tasks": (["--num-tasks", "0"], ["--num-tasks", "at least 1", "0"]),
+    "zero steps": (["--steps-per-task", "0"], ["--steps-per-task", "at least 1", "0"]),
+    "no such device": (["--device", "cuda:7"], ["--device", "cuda:7", "cpu"]),
+    "no device": (["--device", "toaster"], ["--device", "toaster", "cpu"]),
+    "no such file": (["--env", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
+}
+
+FILES = {
+    "unknown key": (f"{TASK}\ncylces: 2", ["cylces", "did you mean 'cycles'"]),
+    "unknown task key": ("tasks: [{env: MiniGrid-Empty-5x5-v0, step: 9}]", ["env.tasks.0.step"]),
+    "wrong type": ("tasks: [{env: MiniGrid-Empty-5x5-v0, steps: many}]", ["env.tasks.0.steps", "'many'"]),
+    "no tasks": ("tasks: []", ["env.tasks", "at least 1"]),
+    "tasks missing": ("cycles: 2", ["env.tasks", "required"]),
+    "unknown environment": ("tasks: [{env: MiniGrid-Emty-5x5-v0, steps: 9}]", ["did you mean 'MiniGrid-Empty-5x5-v0'"]),
+    "unknown shift": (
+        "tasks: [{env: MiniGrid-Empty-5x5-v0, steps: 9, shifts: [permute-observations]}]",
+        ["shift", "did you mean 'permute-observation'"],
+    ),
+    "not a mapping": ("- 1", ["mapping"]),
+    "not YAML": ("{", ["not valid YAML"]),
+}
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The message with which the program refuses ``argv``."""
+    try:
+        code: object = continual_rl.main(argv)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize(("argv", "said"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_command_line(argv, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    message = refused(argv, capsys)
+    assert all(part in message for part in said), message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("text", "said"), FILES.values(), ids=FILES.keys())
+def test_wrong_file(text, said, tmp_path, capsys):
+    file = write(tmp_path / "mine.yaml", text)
+    message = refused(["--env", file, "--out", str(tmp_path / "runs")], capsys)
+    assert all(part in message for part in said), message
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_out_that_cannot_be_written(tmp_path, capsys):
+    """A file where the folder should be: unlike a permission, root cannot pass it."""
+    write(tmp_path / "runs", "")
+    assert "cannot be written" in refused(["--out", str(tmp_path / "runs")], capsys)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_out_without_permission(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert "cannot be written" in refused(["--out", str(tmp_path / "runs")], capsys)
+
+
+def test_python_without_the_dependencies(tmp_path):
+    """-S leaves site-packages out, as a system's Python would be."""
+    result = subprocess.run(
+        [sys.executable, "-S", "-E", str(PROGRAM)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert result.returncode == 2
+    assert "make install" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_print_config_is_complete_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert continual_rl.main(["--print-config", "--reg", "spectral", "--reg.strength", "3e-4", "--seed", "5"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["reg"] == {"method": "spectral", "heads": "exempt", "strength": 3e-4, "k": 2}
+    assert shown["seed"] == 5
+    assert shown["agent"]["network"]["hidden"]
+    assert len(shown["env"]["tasks"]) >= 6
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], {"method": "spectral", "strength": 1e-3}),
+        (["--reg.critic.strength", "0"], {"actor": {"strength": 1e-3}, "critic": {"strength": 0}}),
+        (["--reg.critic.strength=0"], {"actor": {"strength": 1e-3}, "critic": {"strength": 0}}),
+        (["--reg.critic", "null"], {"actor": {"strength": 1e-3}, "critic": {"method": "none"}}),
+    ],
+)
+def test_roles(options, expected, capsys):
+    assert continual_rl.main(["--print-config", "--reg", "spectral", *options]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)["reg"]
+    flat = {f"{k}.{k2}": v2 for k, v in shown.items() if isinstance(v, dict) for k2, v2 in v.items()} | shown
+    for key, value in expected.items():
+        for inner, wanted in value.items() if isinstance(value, dict) else [("", value)]:
+            assert flat[f"{key}.{inner}".strip(".")] == wanted
+
+
+def test_help_lists_the_settings_of_what_is_chosen(capsys):
+    with pytest.raises(SystemExit) as stop:
+        continual_rl.main(["--reg", "l2-init", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--env", "--reg.strength", "--agent.learning_rate", "--num-envs", "minigrid-permute"):
+        assert option in text
+    assert "--reg.k" not in text
