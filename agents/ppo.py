@@ -52,13 +52,13 @@ class PPOConfig:
     """
 
     learning_rate: PositiveFloat = 1e-3
-    n_steps: PositiveInt = 64
+    n_steps: PositiveInt = 32
     batch_size: Annotated[int, Field(ge=2)] = 256
     n_epochs: PositiveInt = 4
     gamma: Fraction = 0.99
     gae_lambda: Fraction = 0.95
     clip_range: PositiveFloat = 0.2
-    ent_coef: NonNegativeFloat = 0.01
+    ent_coef: NonNegativeFloat = 0.02
     vf_coef: NonNegativeFloat = 0.5
     max_grad_norm: PositiveFloat = 0.5
     target_kl: PositiveFloat | None = 0.02

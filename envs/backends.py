@@ -25,6 +25,10 @@ log = logging.getLogger("neoteny.envs")
 
 Step = tuple[Array, Array, Array, Array]
 
+#: What EnvPool (1.2.5) builds otherwise than Python MiniGrid: it also puts the door between two rooms into the next
+#: one's corner, with a wall behind it, so that a third of MultiRoom-N2-S4's episodes cannot be won.
+ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-",)
+
 
 class Backend(Protocol):
     """A vector of equal environments that are reset by hand."""
@@ -127,9 +131,11 @@ def _choose(task: Task) -> type[EnvPoolBackend] | type[GymnasiumBackend]:
     if task.backend == "envpool" and not pooled:
         raise ConfigError(f"backend: EnvPool has no {task.env!r}{suggestion(task.env, envpool_ids())}")
     if task.backend != "gymnasium" and pooled:
-        if task.backend == "envpool" or not task.kwargs or task.env not in gym.registry:
+        differs = task.env.startswith(ENVPOOL_DIFFERS)
+        if task.backend == "envpool" or task.env not in gym.registry or not (task.kwargs or differs):
             return EnvPoolBackend
-        _say(f"{task.env}: EnvPool reads kwargs otherwise than Gymnasium; running it in Python")
+        reason = "builds other layouts" if differs else "reads kwargs otherwise"
+        _say(f"{task.env}: EnvPool {reason} than Gymnasium; running it in Python")
         return GymnasiumBackend
     if task.env not in gym.registry:
         known = set(gym.registry) | (envpool_ids() if task.backend == "auto" else set())
@@ -140,7 +146,7 @@ def _choose(task: Task) -> type[EnvPoolBackend] | type[GymnasiumBackend]:
 
 
 def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Backend:
-    """The environments of ``task``: EnvPool where it has them, else Gymnasium, with a line in the log.
+    """The environments of ``task``: EnvPool where it has the same ones, else Gymnasium, with a line in the log.
 
     A task with ``kwargs`` runs in Gymnasium if it can, whose constructors they are written for: in EnvPool the
     same name may mean another thing (a larger MiniGrid keeps the time limit of the smaller one).

@@ -95,7 +95,6 @@ def test_what_only_some_algorithms_have_survives(tmp_path: Path) -> None:
         ("a2c", None, True),
         ("a2c", Spectral(strength=0.1), False),
     ],
-    ids=str,
 )
 def test_going_on_from_a_file_is_going_on(name: str, reg: Any, schedule: bool, tmp_path: Path) -> None:
     """Training, saving, loading and training again gives every bit of training twice."""
@@ -161,6 +160,28 @@ def test_a_new_method_begins_with_the_loaded_weights(tmp_path: Path) -> None:
     assert after.__self__ is loaded.methods["all"]  # and no other is left
 
 
+class Growing(PPO):
+    """A set-up that reads one attribute and writes another."""
+
+    width = 16
+
+    def _setup_model(self) -> None:
+        self.policy_kwargs = {"net_arch": [self.width]}
+        super()._setup_model()
+        self.visits = 0
+
+
+def test_attributes_of_a_subclass_survive(tmp_path: Path) -> None:
+    agent = Growing("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=16, device="cpu")
+    agent.width = 24
+    agent._setup_model()
+    agent.visits = 3
+    agent.save(tmp_path / "agent")
+    loaded = Growing.load(tmp_path / "agent")
+    assert (loaded.width, loaded.visits) == (24, 3)
+    assert difference(learned_state(loaded), learned_state(agent)) is None
+
+
 def test_other_spaces_are_refused(tmp_path: Path) -> None:
     CASES["ppo"].make().save(tmp_path / "agent")
     with pytest.raises(ValueError, match="spaces do not match"):
@@ -175,7 +196,6 @@ def test_other_spaces_are_refused(tmp_path: Path) -> None:
         {"critic": Compose(methods=(L2Init(strength=0.125), Spectral(k=1, heads="include"))), "actor": None},
         None,
     ],
-    ids=str,
 )
 def test_methods_come_back_with_their_settings(reg: Any, tmp_path: Path) -> None:
     def described(value: Any) -> Any:

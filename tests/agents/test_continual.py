@@ -132,12 +132,20 @@ def test_one_line_regularizes_a_stock_model(name: str) -> None:
 @pytest.mark.parametrize("name", ["dqn", "qrdqn", "sac"])
 @pytest.mark.parametrize("method", [Spectral(), L2(), L2Init()], ids=lambda m: m.name)
 def test_target_networks_are_never_selected(name: str, method: Method) -> None:
+    def check(model: BaseAlgorithm, methods: list[Method]) -> None:
+        targets = {id(p) for n, p in model.policy.named_parameters() if "_target" in n}
+        selected = {id(layer.weight) for attached in methods for layer in attached.layers}
+        assert targets
+        assert selected
+        assert not targets & selected
+
     agent = CASES[name].make(reg=method)
-    targets = {id(p) for n, p in agent.policy.named_parameters() if "_target" in n}
-    selected = {id(layer.weight) for attached in agent.methods.values() for layer in attached.layers}
-    assert targets
-    assert selected
-    assert not targets & selected
+    check(agent, list(agent.methods.values()))
+    model = CASES[name].make_stock()
+    by_hand = [copy.deepcopy(method) for _ in ONE_LINE[name]]
+    for part, attached in zip(ONE_LINE[name], by_hand, strict=True):
+        attached.attach(model.policy, getattr(model, part).optimizer)
+    check(model, by_hand)
 
 
 def test_the_penalty_joins_after_clipping() -> None:
@@ -187,7 +195,6 @@ def test_a_switch_is_announced_to_every_method() -> None:
         ("dqn", {"critic": Spectral()}, {"critic": VALUES["dqn"]}),
         ("qrdqn", {"critic": Spectral()}, {"critic": VALUES["qrdqn"]}),
     ],
-    ids=str,
 )  # fmt: skip
 def test_a_role_gets_its_own_layers(name: str, reg: Method | dict[str, Method], expected: dict[str, list[str]]) -> None:
     assert layer_names(CASES[name].make(reg=reg)) == expected
