@@ -7,6 +7,7 @@ a transition that never happened.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from functools import cache
 from typing import Any, Protocol
@@ -137,7 +138,13 @@ def _choose(task: Task) -> type[EnvPoolBackend] | type[GymnasiumBackend]:
         reason = "builds other layouts" if differs else "reads kwargs otherwise"
         _say(f"{task.env}: EnvPool {reason} than Gymnasium; running it in Python")
         return GymnasiumBackend
-    if task.env not in gym.registry:
+    module, _, name = task.env.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"env: {task.env!r}: the module {module!r} cannot be imported ({error})") from error
+    if name not in gym.registry:
         known = set(gym.registry) | (envpool_ids() if task.backend == "auto" else set())
         raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
     if task.backend == "auto":

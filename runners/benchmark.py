@@ -35,7 +35,7 @@ import configs
 from agents import PPO, ActorCritic, PPOConfig
 from envs import ContinualVecEnv, Task, TaskSequence
 from envs.minigrid import CellImage
-from plasticity import METHODS, Method, Penalty, Spectral
+from plasticity import Method, Penalty, Spectral
 from plasticity.spectral import power_iteration_
 from runners.experiment import build_method
 
@@ -69,7 +69,9 @@ def contenders(env_id: str, num_envs: int, config: PPOConfig) -> dict[str, Calla
         return lambda: PPO("ActorCritic", envpool_minigrid(env_id, num_envs), reg=method, **arguments)
 
     regularized = {
-        name: ours(build_method(configs.load("regs", name)[1])) for name in configs.names("regs") if name in METHODS
+        name: ours(method)
+        for name in configs.names("regs")
+        if (method := build_method(configs.load("regs", name)[1])) is not None
     }
     plain: dict[str, Any] = configs.load("regs", "spectral")[1]
     plain.pop("method")

@@ -17,8 +17,8 @@ try:
     from runners.experiment import parse
 except (ImportError, SyntaxError) as error:
     print(
-        "continual_rl.py: this Python ({}) cannot run Neoteny: {}\n"
-        "Run `make install` first, then use .venv/bin/python.".format(sys.executable, error),
+        f"continual_rl.py: this Python ({sys.executable}) cannot run Neoteny: {error}\n"
+        "Run `make install` first, then use .venv/bin/python.",
         file=sys.stderr,
     )
     sys.exit(2)

@@ -317,9 +317,7 @@ def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any
     for field in configs.fields(shown):
         default = settings.get(field, defaults[field])
         text = f"{documented.get(field, '')} (default: {_plain(default)})".replace("%", "%%").strip()
-        group.add_argument(
-            f"--{kind}.{field}", type=parse_value, default=argparse.SUPPRESS, metavar="VALUE", help=text
-        )
+        group.add_argument(f"--{kind}.{field}", type=parse_value, default=argparse.SUPPRESS, metavar="VALUE", help=text)
 
 
 def _attribute_docs(cls: type) -> dict[str, str]:
