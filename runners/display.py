@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any, Self
@@ -18,6 +19,11 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+
+def number(value: float) -> str:
+    """Three digits, or a dash for what is not known."""
+    return "—" if math.isnan(value) else f"{value:.3f}"
 
 
 class RateColumn(ProgressColumn):
@@ -60,14 +66,13 @@ class Display:
         self.progress.update(self.bar, description=f"task {index + 1}/{self.visits} {label}")
 
     def update(self, steps: int, last_return: float) -> None:
-        shown = "—" if last_return != last_return else f"{last_return:.3f}"
-        self.progress.update(self.bar, completed=steps, last=shown)
+        self.progress.update(self.bar, completed=steps, last=number(last_return))
 
     def task_done(self, row: dict[str, Any]) -> None:
         self.progress.console.print(
             f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} "
-            f"return {row['return_mean']:.3f} over the task, "
-            f"{row['return_final']:.3f} at its end  ({row['steps_per_second']:,.0f} steps/s)",
+            f"return {number(row['return_mean'])} over the task, "
+            f"{number(row['return_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)",
             highlight=False,
         )
 
@@ -84,13 +89,13 @@ def summary(rows: Sequence[dict[str, str]], title: str) -> None:
         "return (last 10 %)",
         "largest σ₁",
     ):
-        table.add_column(column, justify="left" if column == "environment" else "right")
+        table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             str(int(row["task"]) + 1),
             row["name"],
             f"{int(row['steps']):,}",
             f"{int(row['episodes']):,}",
-            *(f"{float(row[key]):.3f}" for key in ("return_mean", "return_final", "spectral_norm_max")),
+            *(number(float(row[key])) for key in ("return_mean", "return_final", "spectral_norm_max")),
         )
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -165,7 +165,7 @@ def method_settings(method: Method | None) -> dict[str, Any]:
         return {"method": "none"}
     if isinstance(method, Compose):
         return {"methods": [method_settings(part) for part in method.methods]}
-    return {"method": method.name, **{key: getattr(method, key) for key in configs.fields(type(method))}}
+    return {"method": _class_name(type(method), METHODS), **{key: getattr(method, key) for key in configs.fields(type(method))}}
 
 
 def compose(
