@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from configs import ConfigError
 from envs.backends import Backend, make_backend
-from envs.sequence import Segment, TaskSequence
+from envs.sequence import Segment, Task, TaskSequence
 from envs.shifts import Array, Transform
 
 
@@ -62,23 +62,24 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _check_spaces(self) -> None:
         """One environment of each different task is made, so that whatever cannot run says so before anything does."""
-        first: Backend | None = None
-        for task in dict.fromkeys((t.env, str(t)) for t in self.sequence.tasks):
-            visit = next(v for v in self.sequence.visits if (v.task.env, str(v.task)) == task)
+        checked: list[Task] = []
+        for visit in self.sequence.visits:
+            if visit.task in checked:
+                continue
+            checked.append(visit.task)
             backend = make_backend(visit.task, 1, 0)
             self._bind(visit.task.shifts, backend, visit.rng(self.sequence.seed))
             backend.close()
-            first = first or backend
-            for kind in ("observation_space", "action_space"):
-                ours, theirs = getattr(first, kind), getattr(backend, kind)
-                if ours != theirs:
+            spaces = {"observation": backend.observation_space, "action": backend.action_space}
+            if len(checked) == 1:
+                shared = spaces
+            for kind, space in spaces.items():
+                if space != shared[kind]:
                     raise ConfigError(
-                        f"tasks: all tasks of a sequence need one {kind.replace('_', ' ')}; "
-                        f"{self.sequence.tasks[0].env} has {ours}, {visit.task.env} has {theirs}"
+                        f"tasks: all tasks of a sequence need one {kind} space; "
+                        f"{checked[0].env} has {shared[kind]}, {visit.task.env} has {space}"
                     )
-        assert first is not None
-        self.single_observation_space = first.observation_space
-        self.single_action_space = first.action_space
+        self.single_observation_space, self.single_action_space = shared["observation"], shared["action"]
 
     @staticmethod
     def _bind(shifts: tuple[Any, ...], backend: Backend, rng: np.random.Generator) -> list[Transform]:

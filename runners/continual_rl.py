@@ -13,8 +13,8 @@ try:
 
     from configs import ConfigError
     from runners.chain import Chain
+    from runners.command_line import parse
     from runners.display import summary
-    from runners.experiment import parse
 except (ImportError, SyntaxError) as error:
     print(
         f"continual_rl.py: this Python ({sys.executable}) cannot run Neoteny: {error}\n"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import dataclasses
 import importlib
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import torch
-import yaml
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
@@ -165,7 +161,10 @@ def method_settings(method: Method | None) -> dict[str, Any]:
         return {"method": "none"}
     if isinstance(method, Compose):
         return {"methods": [method_settings(part) for part in method.methods]}
-    return {"method": _class_name(type(method), METHODS), **{key: getattr(method, key) for key in configs.fields(type(method))}}
+    return {
+        "method": _class_name(type(method), METHODS),
+        **{key: getattr(method, key) for key in configs.fields(type(method))},
+    }
 
 
 def compose(
@@ -199,13 +198,13 @@ def compose(
     agent_config = configs.build(algorithm.Config, agent, "agent")  # type: ignore[attr-defined]
     reg = build_reg(data["reg"])
     settings = configs.build(Run, run, "--")
-    plain = {
-        "env": {"fingerprint": sequence.fingerprint(), **_plain(sequence)},
-        "agent": {"algorithm": _class_name(algorithm, AGENTS), **_plain(agent_config)},
+    complete = {
+        "env": {"fingerprint": sequence.fingerprint(), **plain(sequence)},
+        "agent": {"algorithm": _class_name(algorithm, AGENTS), **plain(agent_config)},
         "reg": {r: method_settings(m) for r, m in reg.items()} if isinstance(reg, dict) else method_settings(reg),
-        **_plain(settings),
+        **plain(settings),
     }
-    return Experiment(sequence, algorithm, agent_config, reg, settings, labels, plain)
+    return Experiment(sequence, algorithm, agent_config, reg, settings, labels, complete)
 
 
 def _class_name(cls: type, known: Mapping[str, type]) -> str:
@@ -213,13 +212,14 @@ def _class_name(cls: type, known: Mapping[str, type]) -> str:
     return names[0] if names else f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as nested plain data, for YAML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = {"shift": value.name} if isinstance(value, Shift) else {}
-        return name | {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return name | {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _deep_copy(data: Any) -> Any:
@@ -233,136 +233,3 @@ def _put(data: dict[str, Any], path: Sequence[str], value: Any, key: str) -> Non
         if not isinstance(data, dict):
             raise ConfigError(f"{key}: {parent!r} is a value, not a group of settings")
     data[last] = value
-
-
-def parse_value(text: str) -> Any:
-    """A value as YAML reads it, except that ``3e-4`` is a number too."""
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return float(value)
-    return value
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with the nearest option suggested for one that does not exist."""
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments: "):
-            given = message.removeprefix("unrecognized arguments: ").split()
-            option = next((word for word in given if word.startswith("--")), given[0]).split("=")[0]
-            message = f"{option}: there is no such option{configs.suggestion(option, self._option_string_actions)}"
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def parse(argv: Sequence[str], description: str) -> tuple[Experiment, argparse.Namespace]:
-    """The experiment that a command line describes. Exits with code 2 on a wrong one, and 0 on ``--help``."""
-    parser = Parser(
-        description=description,
-        allow_abbrev=False,
-        add_help=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog="Every setting of the chosen env, agent and reg can be replaced: --reg.strength 3e-4, "
-        "--agent.network.hidden '[128, 128]', --reg.critic.strength 0, --env.cycles 3.",
-    )
-    presets = _add_presets(parser, argv)
-    parser.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS, help="show this and exit")
-    try:
-        for kind, (name, settings) in presets.items():
-            _add_overrides(parser, kind, name, settings)
-        _add_run(parser)
-        if {"-h", "--help"} & set(argv):
-            parser.print_help()
-            parser.exit(0)
-        options, rest = parser.parse_known_args(list(argv))
-        overrides = {key: value for key, value in vars(options).items() if "." in key}
-        overrides |= _free_overrides(parser, rest)
-        run = {f.name: getattr(options, f.name) for f in dataclasses.fields(Run)}
-        experiment = compose(presets, overrides, run, options.steps_per_task, options.num_tasks)
-        experiment.check()
-    except ConfigError as error:
-        parser.exit(2, "".join(f"{parser.prog}: {line}\n" for line in str(error).replace("--.", "--").splitlines()))
-    return experiment, options
-
-
-def _add_presets(parser: Parser, argv: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
-    group = parser.add_argument_group("what to run (a name from configs/, or the path of a .yaml file)")
-    defaults = {"env": "minigrid-seq", "agent": "ppo", "reg": "none"}
-    texts = {"env": "the task sequence", "agent": "who learns", "reg": "the plasticity method"}
-    for kind in KINDS:
-        known = ", ".join(configs.names(f"{kind}s"))
-        group.add_argument(f"--{kind}", default=defaults[kind], metavar="NAME", help=f"{texts[kind]}: {known};")
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for kind in KINDS:
-        early.add_argument(f"--{kind}", default=defaults[kind])
-    try:
-        chosen, _ = early.parse_known_args(list(argv))
-        return {kind: configs.load(f"{kind}s", getattr(chosen, kind)) for kind in KINDS}
-    except (ConfigError, argparse.ArgumentError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-
-
-def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any]) -> None:
-    """An option for every setting of the chosen agent or method, so that --help lists them."""
-    if kind == "agent":
-        cls = find_class("agent.algorithm", str(settings.get("algorithm")), AGENTS, Continual)
-        shown: type = cls.Config  # type: ignore[attr-defined]
-    elif kind == "reg" and settings.get("method", "none") != "none":
-        cls = shown = find_class("reg.method", str(settings["method"]), METHODS, Method)
-    else:
-        return
-    group = parser.add_argument_group(f"settings of {kind} {name} ({cls.__module__}.{cls.__name__})")
-    documented = _attribute_docs(shown)
-    defaults = {f.name: f.default for f in dataclasses.fields(shown)}
-    for field in configs.fields(shown):
-        default = settings.get(field, defaults[field])
-        text = f"{documented.get(field, '')} (default: {_plain(default)})".replace("%", "%%").strip()
-        group.add_argument(f"--{kind}.{field}", type=parse_value, default=argparse.SUPPRESS, metavar="VALUE", help=text)
-
-
-def _attribute_docs(cls: type) -> dict[str, str]:
-    """The lines of the ``Attributes:`` sections of a class and its bases, by attribute."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        name = ""
-        for line in inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2].splitlines():
-            if not line.startswith("    "):
-                break
-            if line[4] != " ":
-                name, _, line = line.strip().partition(": ")
-                found[name] = line
-            else:
-                found[name] += f" {line.strip()}"
-    return found
-
-
-def _add_run(parser: Parser) -> None:
-    group = parser.add_argument_group("how to run it")
-    documented = _attribute_docs(Run)
-    for field in dataclasses.fields(Run):
-        option = f"--{field.name.replace('_', '-')}"
-        if field.default is False:
-            group.add_argument(option, action="store_true", help=documented[field.name])
-        else:
-            group.add_argument(option, default=field.default, metavar="X", help=documented[field.name])
-    group.add_argument("--steps-per-task", type=int, metavar="N", help="replaces every task's budget")
-    group.add_argument("--num-tasks", type=int, metavar="N", help="visits: the sequence is cut, or cycled through")
-    group.add_argument("--print-config", action="store_true", help="print the complete resolved settings and exit")
-
-
-def _free_overrides(parser: Parser, rest: list[str]) -> dict[str, Any]:
-    """Dotted options that have no option of their own: ``--env.cycles 3``, ``--reg.critic.strength=0``."""
-    found: dict[str, Any] = {}
-    words = iter(rest)
-    for word in words:
-        option, equals, value = word.partition("=")
-        kind, _, path = option.removeprefix("--").partition(".")
-        if not (option.startswith("--") and kind in KINDS and path):
-            parser.error(f"unrecognized arguments: {word}")
-        if not equals:
-            following = next(words, None)
-            if following is None:
-                parser.error(f"{option}: a value is expected")
-            value = following
-        found[f"{kind}.{path}"] = parse_value(value)
-    return found

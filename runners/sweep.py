@@ -26,7 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from runners.experiment import parse
+from runners.command_line import parse
 
 PROGRAM = Path(__file__).with_name("continual_rl.py")
 

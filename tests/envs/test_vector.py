@@ -137,6 +137,15 @@ def test_switch_comes_after_the_rounded_budget() -> None:
     assert places == [0] * 3 + [1] * 4 + [2] * 6  # 12 steps each: four of the vector
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, [12]), ({"multiple_of": 5}, [10]), ({"segment_steps": 7}, [6, 6]), ({"segment_steps": 1}, [3, 3, 3, 3])],
+)
+def test_segments_are_whole_steps_of_the_vector(options: dict[str, int], expected: list[int]) -> None:
+    vector = ContinualVectorEnv(sequence(ID, steps=10), num_envs=3, **options)
+    assert [segment.steps for segment in vector.segments] == expected
+
+
 def test_segment_end_inside_a_visit_is_a_truncation_too() -> None:
     vector = ContinualVectorEnv(sequence(ID, steps=8), num_envs=2, segment_steps=4)
     assert [segment.visit.index for segment in vector.segments] == [0, 0]

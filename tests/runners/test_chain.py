@@ -30,7 +30,7 @@ def command(tmp_path):
 
     def make(out: str, *more: str) -> tuple[list[str], Path]:
         arguments = [*argv, "--out", str(tmp_path / out), *more]
-        from runners.experiment import parse
+        from runners.command_line import parse
 
         return arguments, parse(arguments, "")[0].folder
 

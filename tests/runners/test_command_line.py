@@ -31,7 +31,7 @@ WRONG = {
     "wrong type": (["--agent.learning_rate", "fast"], ["agent.learning_rate", "valid number", "'fast'"]),
     "negative strength": (["--reg", "spectral", "--reg.strength", "-1"], ["reg.strength", "at least 0", "-1"]),
     "strength of none": (["--reg.strength", "1"], ["reg", "none", "strength"]),
-    "zero envs": (["--num-envs", "0"], ["num", "envs", "greater than or equal to 1", "0"]),
+    "zero envs": (["--num-envs", "0"], ["--num-envs", "greater than or equal to 1", "0"]),
     "no number": (["--seed", "x"], ["--seed", "valid integer", "'x'"]),
     "zero tasks": (["--num-tasks", "0"], ["--num-tasks", "at least 1", "0"]),
     "zero steps": (["--steps-per-task", "0"], ["--steps-per-task", "at least 1", "0"]),
