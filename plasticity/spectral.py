@@ -35,9 +35,9 @@ def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -
     for matrix, left, right in zip(matrices, u, v, strict=True):
         right.addmv_(matrix.T, left, beta=KEEP)
     torch._foreach_div_(v, torch._foreach_norm(v))
-    z = [matrix.mv(right) for matrix, right in zip(matrices, v, strict=True)]
-    norms = torch._foreach_norm(z)
-    torch._foreach_copy_(u, z)
+    for matrix, left, right in zip(matrices, u, v, strict=True):
+        torch.mv(matrix, right, out=left)
+    norms = torch._foreach_norm(u)
     torch._foreach_div_(u, torch._foreach_clamp_min(norms, torch.finfo(norms[0].dtype).tiny))
     return torch.stack(norms)
 

@@ -202,7 +202,7 @@ def test_every_setting_reaches_stable_baselines3() -> None:
     """By name; those that become schedules or torsos are looked at by value."""
     config = PPOConfig(
         learning_rate=0.125, n_steps=48, batch_size=24, n_epochs=3, gamma=0.5, gae_lambda=0.25, clip_range=0.375,
-        ent_coef=0.75, vf_coef=0.0625, max_grad_norm=0.875, network=Network(hidden=(7,)),
+        ent_coef=0.75, vf_coef=0.0625, max_grad_norm=0.875, target_kl=0.625, network=Network(hidden=(7,)),
     )  # fmt: skip
     agent = PPO("ActorCritic", "CartPole-v1", **config.arguments(), device="cpu")
     for name in (
@@ -216,5 +216,5 @@ def test_every_setting_reaches_stable_baselines3() -> None:
         "vf_coef",
     ):
         assert getattr(agent, name) == getattr(config, name), name
-    assert (agent.max_grad_norm, agent.clip_range(1.0)) == (0.875, 0.375)
+    assert (agent.max_grad_norm, agent.target_kl, agent.clip_range(1.0)) == (0.875, 0.625, 0.375)
     assert agent.policy.mlp_extractor.latent_dim_pi == 7

@@ -157,6 +157,9 @@ HEADS = {
         lambda: Parts(torso=mlp(4, 8, 8), actor=mlp(8, 16, 2), critic=nn.Linear(8, 1)), ["actor.2", "critic"]
     ),
     "nested torso": (lambda: nn.Sequential(mlp(4, 8, 16, last=(nn.ReLU(),)), mlp(16, 8, 2)), ["1.2"]),
+    "reshaped on the way": (
+        lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 16)), nn.Unflatten(1, (2, 8)), nn.Linear(8, 2)), ["2"]
+    ),
     "dueling": (
         lambda: Parts(features=mlp(4, 8, 8), value=mlp(8, 8, 1), advantage=mlp(8, 8, 3)), ["value.2", "advantage.2"]
     ),
