@@ -25,6 +25,7 @@ from plasticity import spectral_norms
 from runners.display import Display
 from runners.experiment import Experiment
 from runners.records import Checkpoints, Events, Table, mean, write_text
+from runners.returns import Returns
 
 #: Exact spectral norms are computed this often per task.
 NORMS_PER_TASK = 10
@@ -38,10 +39,12 @@ class Recorder(BaseCallback):
         self.display = display
         self.begin_visit()
 
-    def begin_visit(self, curve: list[float] | None = None, episodes: int = 0, seconds: float = 0.0) -> None:
+    def begin_visit(
+        self, ended: list[tuple[int, int, float]] | None = None, steps: int = 0, seconds: float = 0.0
+    ) -> None:
         """A visit begins, or goes on after what is given."""
-        self.curve = list(curve or [])
-        self.episodes = episodes
+        self.visit_returns = Returns(ended)
+        self.steps = steps
         self.seconds = seconds
         self.returns: list[float] = []
         self.lengths: list[int] = []
@@ -60,12 +63,14 @@ class Recorder(BaseCallback):
         self.agent.check_finite()
 
     def _on_step(self) -> bool:
+        self.steps += 1
         dones = self.locals["dones"]
         if dones.any():
             infos = self.locals["infos"]
-            ended = [infos[i]["episode"] for i in np.flatnonzero(dones) if "episode" in infos[i]]
-            self.returns += [episode["r"] for episode in ended]
-            self.lengths += [episode["l"] for episode in ended]
+            for episode in (infos[i]["episode"] for i in np.flatnonzero(dones) if "episode" in infos[i]):
+                self.visit_returns.add(self.steps, episode["l"], episode["r"])
+                self.returns.append(episode["r"])
+                self.lengths.append(episode["l"])
         return True
 
     @property
@@ -74,16 +79,14 @@ class Recorder(BaseCallback):
         return self.model
 
     def _on_rollout_end(self) -> None:
-        if self.returns:
-            self.curve.append(mean(self.returns))
-        elif self.curve:
-            self.curve.append(self.curve[-1])
-        self.episodes += len(self.returns)
         record = self.logger.record
         if self.returns:
-            record("rollout/return", self.curve[-1])
+            record("rollout/return", mean(self.returns))
             record("rollout/length", mean(self.lengths))
-            record(f"return/{self.segment.visit.task.label}", self.curve[-1])
+            record(f"return/{self.segment.visit.task.label}", mean(self.returns))
+            self.display.update(self.num_timesteps, mean(self.returns))
+        else:
+            self.display.update(self.num_timesteps)
         record("rollout/episodes", len(self.returns))
         record("task/index", self.segment.visit.index)
         elapsed = time.perf_counter() - self.started
@@ -92,7 +95,6 @@ class Recorder(BaseCallback):
             self.log_networks()
         self.rollouts += 1
         self.returns, self.lengths = [], []
-        self.display.update(self.num_timesteps, self.curve[-1] if self.curve else float("nan"))
 
     def log_networks(self) -> dict[str, float]:
         """Log the spectral norm of every trained layer, and what the methods have to say."""
@@ -107,16 +109,14 @@ class Recorder(BaseCallback):
 
     def row(self, visit: Visit, step: int, steps: int) -> dict[str, Any]:
         """The visit's line in tasks.csv."""
-        last = max(1, len(self.curve) // 10)
         norms = self.log_networks()
         return {
             "step": step,
             "task": visit.index,
             "name": visit.task.label,
             "steps": steps,
-            "episodes": self.episodes,
-            "return_mean": mean(self.curve),
-            "return_final": mean(self.curve[-last:]),
+            "episodes": len(self.visit_returns.ended),
+            **self.visit_returns.summary(self.steps),
             "spectral_norm_max": max(norms.values()),
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(steps / self.seconds, 1),
@@ -238,8 +238,8 @@ class Chain:
     ) -> None:
         step = self.state["step"] + segment.steps
         visit: dict[str, Any] = {
-            "curve": recorder.curve,
-            "episodes": recorder.episodes,
+            "ended": recorder.visit_returns.ended,
+            "steps": recorder.steps,
             "seconds": recorder.seconds,
         }
         if segment.ends_visit:

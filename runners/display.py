@@ -65,8 +65,10 @@ class Display:
     def task(self, index: int, label: str) -> None:
         self.progress.update(self.bar, description=f"task {index + 1}/{self.visits} {label}")
 
-    def update(self, steps: int, last_return: float) -> None:
-        self.progress.update(self.bar, completed=steps, last=number(last_return))
+    def update(self, steps: int, last_return: float | None = None) -> None:
+        if last_return is not None:
+            self.progress.update(self.bar, last=number(last_return))
+        self.progress.update(self.bar, completed=steps)
 
     def task_done(self, row: dict[str, Any]) -> None:
         self.progress.console.print(

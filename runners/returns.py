@@ -1,0 +1,61 @@
+"""The returns of a visit to a task: a learning curve without the bias of counting episodes when they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+class Returns:
+    """Collects the episodes of one visit.
+
+    Parallel environments that begin together also fail together, at the time limit, while successes end one by one
+    before it. A mean over the episodes that *end* in a short stretch is therefore a mean over successes for most of
+    the time. Here an episode counts where it *began*, and the stretch at the end of the visit, as long as the longest
+    episode, does not count: of the episodes that began there only the short ones were seen to end.
+
+    Attributes:
+        ended: (start, length, return) of each episode that came to its own end; start and length in steps of one
+            environment since the visit began.
+    """
+
+    BINS = 50
+
+    def __init__(self, ended: list[tuple[int, int, float]] | None = None):
+        self.ended = [tuple(episode) for episode in ended or []]
+
+    def add(self, now: int, length: int, value: float) -> None:
+        """An episode of this length and return has ended at step ``now``."""
+        self.ended.append((now - length, length, value))
+
+    def curve(self, steps: int) -> Array:
+        """The mean return of the episodes that began in each fiftieth of a visit of ``steps`` steps.
+
+        A bin in which none began repeats the one before. The bins from which not every episode could end are left
+        out. Empty if no bin is left.
+        """
+        if not self.ended:
+            return np.empty(0)
+        starts, lengths, values = (np.array(column) for column in zip(*self.ended, strict=True))
+        full = min(self.BINS, int((steps - lengths.max()) * self.BINS // steps))
+        bins = starts * self.BINS // steps
+        counts = np.bincount(bins, minlength=self.BINS)[:full]
+        sums = np.bincount(bins, values, minlength=self.BINS)[:full]
+        curve: list[float] = []
+        for count, total in zip(counts, sums, strict=True):
+            if count:
+                curve.append(total / count)
+            elif curve:
+                curve.append(curve[-1])
+        return np.array(curve)
+
+    def summary(self, steps: int) -> dict[str, float]:
+        """``return_mean``, the mean of the curve, and ``return_final``, that of its last tenth; NaN of nothing."""
+        curve = self.curve(steps)
+        if not len(curve):
+            return {"return_mean": float("nan"), "return_final": float("nan")}
+        last = max(1, len(curve) // 10)
+        return {"return_mean": float(curve.mean()), "return_final": float(curve[-last:].mean())}
