@@ -6,6 +6,7 @@ Watch it with TensorBoard (tensorboard --logdir runs). A run that was stopped go
 again, to the same numbers.
 """
 
+import logging
 import sys
 
 try:
@@ -32,6 +33,8 @@ def main(argv: "list[str]") -> int:
         return 0
     from agents import NonFiniteError
 
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("neoteny").setLevel(logging.INFO)
     try:
         chain = Chain(experiment)
     except ConfigError as error:
