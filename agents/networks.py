@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
+from torch.distributions import Categorical
 
 Activation = Literal["relu", "tanh", "leaky-relu", "elu", "gelu"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -83,6 +86,16 @@ class Torsos(nn.Module):
         return self.value_net(features)
 
 
+class UncheckedCategorical(CategoricalDistribution):
+    """stable-baselines3's categorical distribution without torch's checks of its arguments, which wait for the device
+    several times per update. Weights and losses that are not finite are found by ``Continual.check_finite``.
+    """
+
+    def proba_distribution(self, action_logits: Tensor) -> Self:
+        self.distribution = Categorical(logits=action_logits, validate_args=False)
+        return self
+
+
 class ActorCritic(ActorCriticPolicy):
     """stable-baselines3's actor-critic policy with optional LayerNorm, and one-hot input where that fits.
 
@@ -98,6 +111,11 @@ class ActorCritic(ActorCriticPolicy):
         if kwargs["features_extractor_class"] is OneHot:
             kwargs["normalize_images"] = False  # indices, even where their bounds are those of a picture
         super().__init__(observation_space, *args, **kwargs)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        if isinstance(self.action_dist, CategoricalDistribution):
+            self.action_dist = UncheckedCategorical(self.action_dist.action_dim)
+        super()._build(lr_schedule)
 
     def _build_mlp_extractor(self) -> None:
         widths = self.net_arch

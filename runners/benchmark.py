@@ -3,20 +3,20 @@
     python runners/benchmark.py
 
 All contenders take turns, slice by slice, in one process; each round compares them under the same conditions, and the
-table gives the median over rounds with the range of the middle half. The hyper-parameters and the network are the same
-for all.
+table gives the median over rounds with the range of the middle half. The hyper-parameters and the shape of the network
+are the same for all; stock stable-baselines3 runs its own policy class, with our one-hot encoder before it.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import configs
-from agents import PPO, ActorCritic, PPOConfig
+from agents import PPO, OneHot, PPOConfig
 from envs import ContinualVecEnv, Task, TaskSequence
 from envs.minigrid import CellImage
 from plasticity import Method, Penalty, Spectral
@@ -40,7 +40,7 @@ from plasticity.spectral import power_iteration_
 from runners.experiment import build_method
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclasses.dataclass(kw_only=True, eq=False)
 class PlainSpectral(Spectral):
     """The same penalty as one would first write it: power iteration and autograd, layer by layer."""
 
@@ -61,9 +61,13 @@ def envpool_minigrid(env_id: str, num_envs: int) -> VecEnv:
 
 def contenders(env_id: str, num_envs: int, config: PPOConfig) -> dict[str, Callable[[], BaseAlgorithm]]:
     """Who takes part, by name; the first is what the others are compared with."""
-    arguments = config.arguments() | {"device": "cpu", "seed": 0}
-    # Fused Adam is our choice of kernel, not a hyper-parameter: stock gets stock's.
-    stock = arguments | {"policy_kwargs": {k: v for k, v in arguments["policy_kwargs"].items() if "optimizer" not in k}}
+    # With early stopping, contenders would do different amounts of work.
+    arguments = dataclasses.replace(config, target_kl=None).arguments() | {"device": "cpu", "seed": 0}
+    network = arguments["policy_kwargs"]
+    stock = arguments | {
+        "policy_kwargs": {key: network[key] for key in ("net_arch", "activation_fn")}
+        | {"features_extractor_class": OneHot, "normalize_images": False}
+    }
 
     def ours(method: Method | None) -> Callable[[], BaseAlgorithm]:
         return lambda: PPO("ActorCritic", envpool_minigrid(env_id, num_envs), reg=method, **arguments)
@@ -77,8 +81,8 @@ def contenders(env_id: str, num_envs: int, config: PPOConfig) -> dict[str, Calla
     plain.pop("method")
     return {
         "neoteny": ours(None),
-        "sb3, Python MiniGrid": lambda: sb3.PPO(ActorCritic, python_minigrid(env_id, num_envs), **stock),
-        "sb3, our EnvPool backend": lambda: sb3.PPO(ActorCritic, envpool_minigrid(env_id, num_envs), **stock),
+        "sb3, Python MiniGrid": lambda: sb3.PPO("MlpPolicy", python_minigrid(env_id, num_envs), **stock),
+        "sb3, our EnvPool backend": lambda: sb3.PPO("MlpPolicy", envpool_minigrid(env_id, num_envs), **stock),
         **{f"neoteny + {name}": make for name, make in regularized.items()},
         "neoteny + spectral by autograd": ours(PlainSpectral(**plain)),
     }

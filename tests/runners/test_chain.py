@@ -67,7 +67,7 @@ def test_killed_and_resumed_gives_the_same_numbers(command, monkeypatch, fresh):
     argv, whole = command("whole", *fresh)
     assert continual_rl.main(argv) == 0
     argv, resumed = command("resumed", *fresh)
-    for step in (640, 1408):
+    for step in (768, 1408):
         with monkeypatch.context() as patch:
             die_at(patch, step)
             with pytest.raises(Killed):
