@@ -37,6 +37,11 @@ class ContinualVecEnv(VecEnv):
         """Begin the ``index``-th segment anew; its first observations."""
         return self.vector.start(index)
 
+    def seek(self, index: int) -> None:
+        """Let the next :meth:`reset` begin the ``index``-th segment."""
+        self.vector.seek(index)
+        self._seeds = [None] * self.num_envs
+
     def reset(self) -> VecEnvObs:
         seed, self._seeds = self._seeds[0], [None] * self.num_envs
         return self.vector.reset(seed=seed)[0]

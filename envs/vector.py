@@ -85,10 +85,14 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     def _bind(shifts: tuple[Any, ...], backend: Backend, rng: np.random.Generator) -> list[Transform]:
         return [shift.bind(backend.observation_space, rng) for shift in shifts]
 
-    def start(self, index: int) -> Array:
-        """Begin the ``index``-th segment anew; its first observations."""
+    def seek(self, index: int) -> None:
+        """Let the next :meth:`reset` begin the ``index``-th segment."""
         self.close_extras()
         self.segment = self.segments[index]
+
+    def start(self, index: int) -> Array:
+        """Begin the ``index``-th segment anew; its first observations."""
+        self.seek(index)
         visit = self.segment.visit
         seed = self.segment.seed(self.run_seed)
         self._backend = make_backend(visit.task, self.num_envs, seed, self.threads)

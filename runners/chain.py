@@ -7,7 +7,9 @@ checkpoint before: a run that is killed and started again gives the same numbers
 
 from __future__ import annotations
 
+import fcntl
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 
-from agents import Continual
+from agents import CheckpointError, Continual
 from configs import ConfigError, read_yaml
 from envs import ContinualVecEnv, Segment, Visit
 from plasticity import spectral_norms
 from runners.display import Display
 from runners.experiment import Experiment
-from runners.records import Checkpoints, Events, Table, mean, write_text
+from runners.records import Checkpoints, Events, Table, mean, read_rows, write_text
 from runners.returns import Returns
 
 #: Exact spectral norms are computed this often per task.
@@ -40,21 +42,24 @@ class Recorder(BaseCallback):
         self.begin_visit()
 
     def begin_visit(
-        self, ended: list[tuple[int, int, float]] | None = None, steps: int = 0, seconds: float = 0.0
+        self,
+        ended: Sequence[Sequence[float]] = (),
+        cuts: Sequence[int] = (),
+        steps: int = 0,
+        seconds: float = 0.0,
     ) -> None:
         """A visit begins, or goes on after what is given."""
-        self.visit_returns = Returns(ended)
+        self.visit_returns = Returns(ended, cuts)
         self.steps = steps
         self.seconds = seconds
         self.returns: list[float] = []
         self.lengths: list[int] = []
-        self.rollouts = 0
 
-    def begin_segment(self, segment: Segment, norms_every: int) -> None:
+    def begin_segment(self, segment: Segment, rollout_length: int, norms_every: int) -> None:
         self.segment = segment
+        self.rollout_length = rollout_length
         self.norms_every = norms_every
         self.started = time.perf_counter()
-        self.first_step = self.model.num_timesteps if hasattr(self, "model") else 0
 
     def _on_training_start(self) -> None:
         self.first_step = self.model.num_timesteps
@@ -91,9 +96,8 @@ class Recorder(BaseCallback):
         record("task/index", self.segment.visit.index)
         elapsed = time.perf_counter() - self.started
         record("time/steps_per_second", (self.num_timesteps - self.first_step) / elapsed)
-        if self.rollouts % self.norms_every == 0:
+        if self.steps // self.rollout_length % self.norms_every == 0:
             self.log_networks()
-        self.rollouts += 1
         self.returns, self.lengths = [], []
 
     def log_networks(self) -> dict[str, float]:
@@ -116,7 +120,7 @@ class Recorder(BaseCallback):
             "name": visit.task.label,
             "steps": steps,
             "episodes": len(self.visit_returns.ended),
-            **self.visit_returns.summary(self.steps),
+            **self.visit_returns.summary(),
             "spectral_norm_max": max(norms.values()),
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(steps / self.seconds, 1),
@@ -145,22 +149,29 @@ class Chain:
         )
         self.segments = self.env.vector.segments
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self._new_agent(0)  # what cannot be made says so before anything is written
         self._claim_folder()
         self.state = self.checkpoints.last() or {"segment": -1, "step": 0, "visit": {}}
 
     def _claim_folder(self) -> None:
         file = self.folder / "config.yaml"
         if file.exists():
+            recorded = _flat(read_yaml(file))
             for key, value in _flat(self.experiment.plain).items():
-                there = _flat(read_yaml(file)).get(key)
+                there = recorded.get(key)
                 if there != value and key not in ("out", "device"):
                     raise ConfigError(
                         f"--out: {self.folder} holds a run of other settings: {key} is {there!r} there and {value!r} "
                         f"here; choose another --out, or remove it"
                     )
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, yaml.safe_dump(self.experiment.plain, sort_keys=False, allow_unicode=True))
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(file, yaml.safe_dump(self.experiment.plain, sort_keys=False, allow_unicode=True))
+        self._lock = file.open()
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"--out: another process is running in {self.folder}") from error
 
     @property
     def finished(self) -> bool:
@@ -169,11 +180,12 @@ class Chain:
     @property
     def tasks(self) -> list[dict[str, str]]:
         """The rows of tasks.csv."""
-        return Table(self.folder / "tasks.csv", self.state["step"]).rows
+        return read_rows(self.folder / "tasks.csv", self.state["step"])
 
-    def agent_path(self) -> Path:
-        """Where the last checkpoint's agent is."""
-        return self.checkpoints.agent_path(self.state["segment"])
+    def agent_path(self) -> Path | None:
+        """Where the last checkpoint's agent is, if there is one."""
+        segment = self.state["segment"]
+        return self.checkpoints.agent_path(segment) if segment >= 0 else None
 
     def run(self) -> None:
         """Learn segment after segment to the end of the sequence."""
@@ -196,17 +208,25 @@ class Chain:
             self.env.close()
 
     def _resume(self) -> Continual:
-        return self.experiment.algorithm.load(self.agent_path(), self.env, self.experiment.device)
+        path = self.agent_path()
+        assert path is not None
+        try:
+            return self.experiment.algorithm.load(path, self.env, self.experiment.device)
+        except CheckpointError as error:
+            raise ConfigError(f"--out: this run cannot go on: {error}") from error
 
     def _new_agent(self, seed: int) -> Continual:
-        return self.experiment.algorithm(
-            "ActorCritic",
-            self.env,
-            reg=self.experiment.reg,
-            seed=seed,
-            device=self.experiment.device,
-            **self.experiment.agent.arguments(),
-        )
+        try:
+            return self.experiment.algorithm(
+                "ActorCritic",
+                self.env,
+                reg=self.experiment.reg,
+                seed=seed,
+                device=self.experiment.device,
+                **self.experiment.agent.arguments(),
+            )
+        except (ValueError, AssertionError) as error:
+            raise ConfigError(f"agent: cannot be made with these settings: {error}") from error
 
     def _learn(
         self, segment: Segment, agent: Continual | None, recorder: Recorder, logger: Logger, tasks: Table
@@ -221,13 +241,17 @@ class Chain:
             agent.on_switch()
         set_random_seed(seed)
         if agent._last_obs is None:
-            agent._last_obs = self.env.start(segment.index)
-            agent._last_episode_starts = np.ones(self.env.num_envs, bool)
+            self.env.seek(segment.index)  # learn() resets, and the segment begins
         agent.set_logger(logger)
         recorder.display.task(segment.visit.index, segment.visit.task.label)
         visit_rollouts = sum(s.steps for s in self.segments if s.visit == segment.visit) // self.experiment.rollout
-        recorder.begin_segment(segment, max(1, visit_rollouts // NORMS_PER_TASK))
-        agent.learn(segment.steps, callback=recorder, log_interval=1, reset_num_timesteps=False)
+        rollout_length = self.experiment.rollout // self.env.num_envs
+        recorder.begin_segment(segment, rollout_length, max(1, visit_rollouts // NORMS_PER_TASK))
+        try:
+            agent.learn(segment.steps, callback=recorder, log_interval=1, reset_num_timesteps=False)
+        except ValueError:
+            agent.check_finite()  # a distribution refuses weights that have diverged: say that instead
+            raise
         agent.check_finite()
         recorder.seconds += time.perf_counter() - recorder.started
         self._close_segment(segment, agent, recorder, logger, tasks)
@@ -237,8 +261,10 @@ class Chain:
         self, segment: Segment, agent: Continual, recorder: Recorder, logger: Logger, tasks: Table
     ) -> None:
         step = self.state["step"] + segment.steps
+        recorder.visit_returns.cut(recorder.steps)
         visit: dict[str, Any] = {
             "ended": recorder.visit_returns.ended,
+            "cuts": recorder.visit_returns.cuts,
             "steps": recorder.steps,
             "seconds": recorder.seconds,
         }

@@ -12,6 +12,7 @@ import sys
 try:
     import yaml
 
+    from agents import NonFiniteError
     from configs import ConfigError
     from runners.chain import Chain
     from runners.command_line import parse
@@ -31,23 +32,19 @@ def main(argv: "list[str]") -> int:
     if options.print_config:
         print(yaml.safe_dump(experiment.plain, sort_keys=False, allow_unicode=True), end="")
         return 0
-    from agents import NonFiniteError
-
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("neoteny").setLevel(logging.INFO)
     try:
         chain = Chain(experiment)
+        if not chain.finished:
+            chain.run()
     except ConfigError as error:
         print(f"continual_rl.py: {error}", file=sys.stderr)
         return 2
-    try:
-        if not chain.finished:
-            chain.run()
     except NonFiniteError as error:
-        print(
-            f"continual_rl.py: training diverged: {error}\nThe last good state is {chain.agent_path()}",
-            file=sys.stderr,
-        )
+        good = chain.agent_path()
+        print(f"continual_rl.py: training diverged: {error}", file=sys.stderr)
+        print(f"The last good state is {good}" if good else "It has no earlier state.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,14 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
+def read_rows(path: Path, until: int) -> list[dict[str, str]]:
+    """The rows of a table up to the step ``until``; none if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row[STEP]) <= until]
+
+
 class Table(KVWriter):
     """A CSV file of rows with a ``step`` column, in which a resumed run goes on where its checkpoint was taken.
 
@@ -32,10 +41,7 @@ class Table(KVWriter):
 
     def __init__(self, path: Path, until: int):
         self.path = path
-        self.rows: list[dict[str, str]] = []
-        if path.exists():
-            with path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row[STEP]) <= until]
+        self.rows = read_rows(path, until)
         self.columns = list(self.rows[0]) if self.rows else [STEP]
         self._rewrite()
 
@@ -47,7 +53,7 @@ class Table(KVWriter):
             self._rewrite()
         else:
             with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.columns).writerow(self.rows[-1])
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(self.rows[-1])
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """stable-baselines3's logger writes here."""
@@ -55,10 +61,11 @@ class Table(KVWriter):
         self.add({STEP: step, **plain})
 
     def _rewrite(self) -> None:
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
 
     def close(self) -> None:
         pass
@@ -68,7 +75,7 @@ class Events(TensorBoardOutputFormat):
     """TensorBoard events; what an earlier, cut-off process wrote beyond ``until`` is declared void."""
 
     def __init__(self, folder: Path, until: int):
-        self.writer = SummaryWriter(str(folder), purge_step=until + 1 if until else None)
+        self.writer = SummaryWriter(str(folder), purge_step=until + 1)
         self._is_closed = False
 
 
@@ -99,7 +106,7 @@ class Checkpoints:
         return json.loads(complete[-1].read_text()) if complete else None
 
     def _complete(self) -> list[Path]:
-        return sorted(self.folder.glob("segment-*.json"))
+        return sorted(self.folder.glob("segment-*.json"), key=lambda path: int(path.stem.removeprefix("segment-")))
 
 
 def mean(values: Iterable[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,32 @@ class Returns:
 
     Parallel environments that begin together also fail together, at the time limit, while successes end one by one
     before it. A mean over the episodes that *end* in a short stretch is therefore a mean over successes for most of
-    the time. Here an episode counts where it *began*, and the stretch at the end of the visit, as long as the longest
-    episode, does not count: of the episodes that began there only the short ones were seen to end.
+    the time. Here an episode counts where it *began*, and the stretches before the running episodes were cut (at the
+    end of the visit, and of each segment), as long as the longest episode, do not count: of the episodes that began
+    there only the short ones were seen to end.
 
     Attributes:
         ended: (start, length, return) of each episode that came to its own end; start and length in steps of one
             environment since the visit began.
+        cuts: when the running episodes were cut, in the same steps.
     """
 
     BINS = 50
 
-    def __init__(self, ended: list[tuple[int, int, float]] | None = None):
-        self.ended = [tuple(episode) for episode in ended or []]
+    def __init__(self, ended: Sequence[Sequence[float]] = (), cuts: Sequence[int] = ()):
+        self.ended = [tuple(episode) for episode in ended]
+        self.cuts = list(cuts)
 
     def add(self, now: int, length: int, value: float) -> None:
         """An episode of this length and return has ended at step ``now``."""
         self.ended.append((now - length, length, value))
 
-    def curve(self, steps: int) -> Array:
-        """The mean return of the episodes that began in each fiftieth of a visit of ``steps`` steps.
+    def cut(self, now: int) -> None:
+        """The running episodes are cut at step ``now``; the last cut is the end of the visit."""
+        self.cuts.append(now)
+
+    def curve(self) -> Array:
+        """The mean return of the episodes that began in each fiftieth of the visit.
 
         A bin in which none began repeats the one before. The bins from which not every episode could end are left
         out. Empty if no bin is left.
@@ -40,21 +48,23 @@ class Returns:
         if not self.ended:
             return np.empty(0)
         starts, lengths, values = (np.array(column) for column in zip(*self.ended, strict=True))
-        full = min(self.BINS, int((steps - lengths.max()) * self.BINS // steps))
-        bins = starts * self.BINS // steps
-        counts = np.bincount(bins, minlength=self.BINS)[:full]
-        sums = np.bincount(bins, values, minlength=self.BINS)[:full]
+        edges = np.arange(self.BINS + 1) * self.cuts[-1] / self.BINS
+        bins = np.searchsorted(edges, starts, side="right") - 1
+        counts = np.bincount(bins, minlength=self.BINS)
+        sums = np.bincount(bins, values, minlength=self.BINS)
         curve: list[float] = []
-        for count, total in zip(counts, sums, strict=True):
+        for low, high, count, total in zip(edges[:-1], edges[1:], counts, sums, strict=True):
+            if any(cut - lengths.max() < high and low < cut for cut in self.cuts):
+                continue
             if count:
                 curve.append(total / count)
             elif curve:
                 curve.append(curve[-1])
         return np.array(curve)
 
-    def summary(self, steps: int) -> dict[str, float]:
+    def summary(self) -> dict[str, float]:
         """``return_mean``, the mean of the curve, and ``return_final``, that of its last tenth; NaN of nothing."""
-        curve = self.curve(steps)
+        curve = self.curve()
         if not len(curve):
             return {"return_mean": float("nan"), "return_final": float("nan")}
         last = max(1, len(curve) // 10)

@@ -26,7 +26,7 @@ def command(tmp_path):
     """The command line of a run of four tasks in eight segments, and its folder."""
     env = tmp_path / "tiny.yaml"
     env.write_text(SEQUENCE)
-    argv = ["--env", str(env), "--reg", "spectral", "--segment-steps", "256", *SMALL]
+    argv = ["--env", str(env), "--reg", "spectral", "--segment-steps", "384", *SMALL]
 
     def make(out: str, *more: str) -> tuple[list[str], Path]:
         arguments = [*argv, "--out", str(tmp_path / out), *more]
