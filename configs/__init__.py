@@ -55,10 +55,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not YAML, or holds something other than a mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a mapping of settings is expected, got {type(data).__name__}")
@@ -74,12 +74,7 @@ def load(kind: str, name_or_path: str) -> tuple[str, dict[str, Any]]:
     if path.suffix in {".yaml", ".yml"}:
         return path.stem, read_yaml(path)
     presets = {name: FOLDER / kind / f"{name}.yaml" for name in names(kind)}
-    try:
-        return name_or_path, read_yaml(choose(f"--{kind.removesuffix('s')}", name_or_path, presets))
-    except ConfigError as error:
-        if "is not known" in str(error):
-            raise ConfigError(f"{error} (or the path of a .yaml file)") from None
-        raise
+    return name_or_path, read_yaml(choose(f"--{kind.removesuffix('s')}", name_or_path, presets))
 
 
 def build(cls: type[T], data: Mapping[str, Any], setting: str) -> T:

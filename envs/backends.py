@@ -58,7 +58,7 @@ class EnvPoolBackend:
         self._pool = envpool.make(
             task.env, env_type="gymnasium", num_envs=num_envs, seed=seed, num_threads=threads, **task.kwargs
         )
-        self._grid = isinstance(self._pool.observation_space, spaces.Dict)
+        self._grid = "MiniGrid" in task.env or "BabyAI" in task.env
         space = self._pool.observation_space
         self.observation_space = minigrid.cells(space["image"]) if self._grid else space
         self.action_space = self._pool.action_space
@@ -170,7 +170,10 @@ def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Back
     backend = _choose(task)
     try:
         return backend(task, num_envs, seed, threads)
-    except TypeError as error:
-        if not task.kwargs:
-            raise
-        raise ConfigError(f"kwargs: {task.env} cannot be made with {task.kwargs}: {error}") from error
+    except (TypeError, AssertionError, gym.error.Error) as error:
+        where = (
+            f"kwargs: {task.env} cannot be made with {task.kwargs}"
+            if task.kwargs
+            else f"env: {task.env} cannot be made"
+        )
+        raise ConfigError(f"{where}: {error}") from error

@@ -127,7 +127,7 @@ class TaskSequence:
         chain: list[Segment] = []
         for visit in self.visits:
             total = -(-visit.task.steps // multiple_of)
-            most = max(1, (longest or visit.task.steps) // multiple_of) if longest else total
+            most = max(1, longest // multiple_of) if longest else total
             done = 0
             while done < total:
                 rollouts = min(most, total - done)

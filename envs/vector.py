@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -71,6 +72,9 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
             self._bind(visit.task.shifts, backend, visit.rng(self.sequence.seed))
             backend.close()
             spaces = {"observation": backend.observation_space, "action": backend.action_space}
+            for kind, space in spaces.items():
+                if not isinstance(space, (Box, Discrete, MultiBinary, MultiDiscrete)):
+                    raise ConfigError(f"tasks: {visit.task.env} has the {kind} space {space}; one array is needed")
             if len(checked) == 1:
                 shared = spaces
             for kind, space in spaces.items():

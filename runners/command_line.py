@@ -13,19 +13,28 @@ from typing import Any, NoReturn
 import yaml
 
 import configs
-from agents import AGENTS, Continual
 from configs import ConfigError
 from plasticity import METHODS, Method
-from runners.experiment import KINDS, Experiment, Run, compose, find_class, plain
+from runners.experiment import KINDS, Experiment, Run, compose, find_agent, find_class, plain
 
 
 def parse_value(text: str) -> Any:
-    """A value as YAML reads it, except that ``3e-4`` is a number too."""
-    value = yaml.safe_load(text)
+    """A value as YAML reads it, except that ``3e-4`` is a number too.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{text!r} is not a value that YAML can read") from error
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             return float(value)
     return value
+
+
+parse_value.__name__ = "YAML"  # what argparse calls it in errors
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,7 +74,8 @@ def parse(argv: Sequence[str], description: str) -> tuple[Experiment, argparse.N
         experiment = compose(presets, overrides, run, options.steps_per_task, options.num_tasks)
         experiment.check()
     except ConfigError as error:
-        message = re.sub(r"^--\.(\w+)", lambda m: f"--{m[1].replace('_', '-')}", str(error), flags=re.MULTILINE)
+        options_named = r"^(?:--\.|(?=steps_per_task:|num_tasks:))(\w+)"
+        message = re.sub(options_named, lambda m: f"--{m[1].replace('_', '-')}", str(error), flags=re.MULTILINE)
         parser.exit(2, "".join(f"{parser.prog}: {line}\n" for line in message.splitlines()))
     return experiment, options
 
@@ -90,7 +100,7 @@ def _add_presets(parser: Parser, argv: Sequence[str]) -> dict[str, tuple[str, di
 def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any]) -> None:
     """An option for every setting of the chosen agent or method, so that --help lists them."""
     if kind == "agent":
-        cls = find_class("agent.algorithm", str(settings.get("algorithm")), AGENTS, Continual)
+        cls: type = find_agent(settings)
         shown: type = cls.Config  # type: ignore[attr-defined]
     elif kind == "reg" and settings.get("method", "none") != "none":
         cls = shown = find_class("reg.method", str(settings["method"]), METHODS, Method)

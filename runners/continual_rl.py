@@ -7,6 +7,7 @@ again, to the same numbers.
 """
 
 import logging
+import os
 import sys
 
 try:
@@ -24,6 +25,9 @@ except (ImportError, SyntaxError) as error:
         file=sys.stderr,
     )
     sys.exit(2)
+
+
+sys.path.append(os.getcwd())  # a user's own modules, named in YAML as module:Class, are where the user is
 
 
 def main(argv: "list[str]") -> int:

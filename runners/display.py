@@ -88,7 +88,7 @@ def summary(rows: Sequence[dict[str, str]], title: str) -> None:
         "steps",
         "episodes",
         "return (mean)",
-        "return (last 10 %)",
+        "return (end)",
         "largest σ₁",
     ):
         table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)

@@ -98,10 +98,14 @@ class Experiment:
             raise ConfigError(
                 f"--device: {self.run.device!r} is not there; this machine has {', '.join(here)}"
             ) from error
-        parent = self.folder.absolute()
-        while not parent.exists():
-            parent = parent.parent
-        if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        try:
+            parent = self.folder.absolute()
+            while not parent.exists():
+                parent = parent.parent
+            writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise ConfigError(f"--out: {self.folder} cannot be written ({error.strerror})") from error
+        if not writable:
             raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
 
 
@@ -116,10 +120,24 @@ def find_class(setting: str, name: str, known: Mapping[str, type], base: type) -
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"{setting}: {name!r} cannot be imported ({error})") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{setting}: {name!r} is no subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def find_agent(settings: Mapping[str, Any]) -> type[Continual]:
+    """The class that ``algorithm`` names.
+
+    Raises:
+        ConfigError: there is none, or it has no ``Config`` to make its settings from.
+    """
+    if "algorithm" not in settings:
+        raise ConfigError(f"agent.algorithm: this setting is required; choose from {', '.join(AGENTS)}")
+    found = find_class("agent.algorithm", str(settings["algorithm"]), AGENTS, Continual)
+    if not hasattr(found, "Config"):
+        raise ConfigError(f"agent.algorithm: {settings['algorithm']!r} has no Config, the dataclass of its settings")
     return found
 
 
@@ -127,8 +145,13 @@ def build_method(data: Mapping[str, Any], setting: str = "reg") -> Method | None
     """A method from ``{method: name, settings...}``, or from ``{methods: [such, such, ...]}``; None for ``none``."""
     settings = dict(data)
     if "methods" in settings:
-        parts = [build_method(part, f"{setting}.methods.{i}") for i, part in enumerate(settings["methods"])]
-        return Compose(methods=tuple(part for part in parts if part is not None))
+        parts = settings.pop("methods")
+        if settings:
+            raise ConfigError(f"{setting}: beside methods nothing else can be set, got {', '.join(settings)}")
+        if not (isinstance(parts, list) and parts and all(isinstance(part, Mapping) for part in parts)):
+            raise ConfigError(f"{setting}.methods: a list of mappings is expected, got {parts!r}")
+        built = [build_method(part, f"{setting}.methods.{i}") for i, part in enumerate(parts)]
+        return Compose(methods=tuple(method for method in built if method is not None))
     name = str(settings.pop("method", "none"))
     if name == "none":
         if settings:
@@ -183,18 +206,17 @@ def compose(
     labels = {kind: name for kind, (name, _) in presets.items()}
     for key, value in sorted(overrides.items()):
         kind, *path = key.split(".")
-        _put(data[kind], path, value, key)
+        _put(data[kind], path, _deep_copy(value), key)
         labels[kind] += f",{'.'.join(path)}={value}".replace("/", "_").replace(" ", "")
     env = {"name": presets["env"][0], **data["env"]}
     sequence = configs.build(TaskSequence, env, "env")
     for name, value in (("steps_per_task", steps_per_task), ("num_tasks", num_tasks)):
         if value is not None:
-            if value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')}: at least 1 is needed, got {value}")
             labels["env"] += f",{name}={value}"
     sequence = sequence.resized(steps_per_task, num_tasks)
     agent = dict(data["agent"])
-    algorithm = find_class("agent.algorithm", str(agent.pop("algorithm", None)), AGENTS, Continual)
+    algorithm = find_agent(agent)
+    agent.pop("algorithm")
     agent_config = configs.build(algorithm.Config, agent, "agent")  # type: ignore[attr-defined]
     reg = build_reg(data["reg"])
     settings = configs.build(Run, run, "--")

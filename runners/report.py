@@ -62,7 +62,9 @@ def table(runs: dict[str, dict[int, list[dict[str, str]]]], column: str) -> str:
     for task in range(tasks):
         cells = [show(v[:, task]) if task < v.shape[1] else "" for v in methods.values()]
         lines.append(f"| {task + 1} | {names[task]} | " + " | ".join(cells) + " |")
-    lines.append("| all | | " + " | ".join(f"**{show(v)}**" for v in methods.values()) + " |")
+    common = min(values.shape[1] for values in methods.values())
+    label = "all" if common == tasks else f"first {common}"
+    lines.append(f"| {label} | | " + " | ".join(f"**{show(v[:, :common])}**" for v in methods.values()) + " |")
     return "\n".join(lines)
 
 
@@ -70,7 +72,7 @@ def plot(runs: dict[str, dict[int, list[dict[str, str]]]], file: Path, title: st
     """Return per task and the largest spectral norm: a line per method, a thin one per seed."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     panels = (
-        ("return_mean", "mean return over the task"),
+        ("return_mean", "mean return of the task"),
         ("spectral_norm_max", "largest spectral norm at its end"),
     )
     for axis, (column, label) in zip(axes, panels, strict=True):
@@ -83,7 +85,7 @@ def plot(runs: dict[str, dict[int, list[dict[str, str]]]], file: Path, title: st
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)
     axes[1].set_yscale("log")
-    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylim(bottom=min(0, axes[0].get_ylim()[0]))
     axes[0].legend(frameon=False)
     figure.suptitle(title)
     figure.savefig(file, dpi=130)
@@ -115,8 +117,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--solved-at", type=float, help="also say in how many seeds each task ends at this return")
     options = parser.parse_args(argv)
     runs = read_runs(options.runs)
-    if not runs:
-        parser.error(f"runs: there is no <method>/seed-<s>/tasks.csv under {options.runs}")
+    if not any(rows for seeds in runs.values() for rows in seeds.values()):
+        parser.error(f"runs: there is no finished task in a <method>/seed-<s>/tasks.csv under {options.runs}")
     if options.only:
         if unknown := [name for name in options.only if name not in runs]:
             parser.error(f"--only: {unknown[0]!r} is not there; there are {', '.join(runs)}")
@@ -125,9 +127,11 @@ def main(argv: Sequence[str]) -> int:
     text = [
         f"# {options.runs.name}",
         "Made by `python runners/report.py " + " ".join(argv) + "`. Means over seeds with 95 % bootstrap intervals.",
-        "## Mean return over each task's budget",
+        "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
+        "in which not every episode could come to its end, as long as the longest, is left out of both.",
+        "## Mean return of each task",
         table(runs, "return_mean"),
-        "## Return over the last tenth of each task",
+        "## Return at each task's end",
         table(runs, "return_final"),
         "## Largest spectral norm of a layer at each task's end",
         table(runs, "spectral_norm_max"),

@@ -28,6 +28,7 @@ from rich.progress import (
 
 from runners.command_line import parse
 
+sys.path.append(os.getcwd())  # as in continual_rl.py
 PROGRAM = Path(__file__).with_name("continual_rl.py")
 
 
@@ -37,6 +38,8 @@ def seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
+    if not found:
+        raise ValueError("no seeds")
     return found
 
 

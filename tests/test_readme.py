@@ -1,6 +1,7 @@
 """The README's Python and YAML do what they say."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,23 +31,25 @@ def test_an_environment_of_ones_own(tmp_path, monkeypatch, capsys):
     assert "MiniGrid-FourRooms-v0+permute-observation" in capsys.readouterr().out
 
 
-def test_an_environment_in_a_module_of_ones_own(tmp_path, monkeypatch, capsys):
+def program(*argv: str) -> str:
+    """What the program prints, run as a user would from the working directory."""
+    command = [sys.executable, continual_rl.__file__, *argv]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_an_environment_in_a_module_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     Path("my_module.py").write_text(
         "import gymnasium\n"
         "cart_pole = 'gymnasium.envs.classic_control:CartPoleEnv'\n"
         "gymnasium.register('MyEnv-v0', entry_point=cart_pole, max_episode_steps=50)\n"
     )
     Path("mine.yaml").write_text("tasks: [{env: 'my_module:MyEnv-v0', steps: 256}]")
-    assert continual_rl.main("--env mine.yaml --num-envs 4 --agent.n_steps 64".split()) == 0
-    assert "my_module:MyEnv-v0" in capsys.readouterr().out
-    sys.modules.pop("my_module")
+    assert "my_module:MyEnv-v0" in program("--env", "mine.yaml", "--num-envs", "4", "--agent.n_steps", "64")
 
 
-def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
+def test_a_method_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
     Path("my_module.py").write_text(
         "from dataclasses import dataclass\n"
         "from typing import ClassVar\n"
@@ -59,7 +62,5 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
         "        return torch.stack([p.abs().sum() for p in self.trainable()]).sum()\n"
     )
     Path("l1.yaml").write_text("method: my_module:L1\nstrength: 1.0e-3")
-    argv = "--reg l1.yaml --num-tasks 1 --steps-per-task 512 --num-envs 8".split()
-    assert continual_rl.main(argv) == 0
+    program("--reg", "l1.yaml", "--num-tasks", "1", "--steps-per-task", "512", "--num-envs", "8")
     assert "method: my_module:L1" in next(Path("runs").rglob("config.yaml")).read_text()
-    sys.modules.pop("my_module")

@@ -30,6 +30,9 @@ WRONG = {
     "nested setting": (["--agent.network.hiden", "[8]"], ["agent.network.hiden"]),
     "wrong type": (["--agent.learning_rate", "fast"], ["agent.learning_rate", "valid number", "'fast'"]),
     "negative strength": (["--reg", "spectral", "--reg.strength", "-1"], ["reg.strength", "at least 0", "-1"]),
+    "no YAML": (["--reg", "spectral", "--reg.strength", "[1"], ["--reg.strength", "YAML", "'[1'"]),
+    "no such head": (["--reg", "spectral", "--reg.heads", "[foo]"], ["heads", "'foo'", "mlp_extractor.policy_net.0"]),
+    "too few steps": (["--num-envs", "1", "--agent.n_steps", "1"], ["n_steps", "greater than 1"]),
     "strength of none": (["--reg.strength", "1"], ["reg", "none", "strength"]),
     "zero envs": (["--num-envs", "0"], ["--num-envs", "greater than or equal to 1", "0"]),
     "no number": (["--seed", "x"], ["--seed", "valid integer", "'x'"]),
@@ -47,6 +50,8 @@ FILES = {
     "no tasks": ("tasks: []", ["env.tasks", "at least 1"]),
     "tasks missing": ("cycles: 2", ["env.tasks", "required"]),
     "unknown environment": ("tasks: [{env: MiniGrid-Emty-5x5-v0, steps: 9}]", ["did you mean 'MiniGrid-Empty-5x5-v0'"]),
+    "unknown backend": ("tasks: [{env: MiniGrid-Empty-5x5-v0, steps: 9, backend: none}]", ["backend", "'none'"]),
+    "wrong kwargs": ("tasks: [{env: MiniGrid-Empty-5x5-v0, steps: 9, kwargs: {sise: 5}}]", ["cannot be made", "sise"]),
     "unknown shift": (
         "tasks: [{env: MiniGrid-Empty-5x5-v0, steps: 9, shifts: [permute-observations]}]",
         ["shift", "did you mean 'permute-observation'"],
