@@ -241,7 +241,7 @@ def test_a_function_is_not_written_and_load_asks_for_it(tmp_path: Path) -> None:
         {"deep": [len]},
         int,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_not_data_cannot_be_encoded(value: Any) -> None:
     with pytest.raises(CheckpointError, match=r"^setting.*is not data|^setting.* cannot be written"):

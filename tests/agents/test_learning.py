@@ -1,4 +1,4 @@
-"""Agents learn, with and without a method. Budgets are two or more times what was needed in three of three seeds."""
+"""Agents learn, with and without a method. Each budget was enough for seeds 0, 1 and 2."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_identity(
     """The action that repeats the observation is worth 1, for 100 steps."""
     agent = algorithm("MlpPolicy", DummyVecEnv([env]), seed=0, device="cpu", reg=reg, **settings)
     agent.learn(steps)
-    score, _ = evaluate_policy(agent, DummyVecEnv([env]), n_eval_episodes=5, warn=False)
+    score, _ = evaluate_policy(agent, agent.get_env(), n_eval_episodes=5, warn=False)
     assert score > 90
 
 
