@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 Activation = Literal["relu", "tanh", "leaky-relu", "elu", "gelu"]
+#: One-hot encoding goes by table for cells with at most this many values.
+TABLE = 4096
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -38,14 +40,33 @@ class OneHot(BaseFeaturesExtractor):
         if not one_hot_fits(observation_space):
             raise ValueError(f"one-hot encoding needs a Box of small integers, got {observation_space}")
         assert isinstance(observation_space, spaces.Box)
-        low = torch.as_tensor(observation_space.low.reshape(-1)).long()
-        sizes = torch.as_tensor(observation_space.high.reshape(-1)).long() - low + 1
+        channels = observation_space.shape[-1] if observation_space.shape else 1
+        low = torch.as_tensor(observation_space.low.astype("int64")).reshape(-1, channels)
+        sizes = torch.as_tensor(observation_space.high.astype("int64")).reshape(-1, channels) - low + 1
         super().__init__(observation_space, int(sizes.sum()))
+        self.channels = channels
         self.offsets: Tensor
-        self.register_buffer("offsets", sizes.cumsum(0) - sizes - low, persistent=False)
+        self.register_buffer("offsets", (sizes.flatten().cumsum(0) - sizes.flatten() - low.flatten()), persistent=False)
+        self.places: Tensor | None = None
+        self.table: Tensor | None = None
+        if (low == low[0]).all() and (sizes == sizes[0]).all() and sizes[0].prod() <= TABLE:
+            self._make_table(low[0], sizes[0])
+
+    def _make_table(self, low: Tensor, sizes: Tensor) -> None:
+        """All cells have the same bounds: what a cell becomes is one row of a table of all that it can be."""
+        places = torch.stack([sizes[channel + 1 :].prod() for channel in range(self.channels)])
+        kinds = torch.cartesian_prod(*map(torch.arange, sizes)).reshape(-1, self.channels)
+        columns = [nn.functional.one_hot(kinds[:, c], int(sizes[c])) for c in range(self.channels)]
+        del self.places, self.table
+        self.register_buffer("places", places.float(), persistent=False)
+        self.register_buffer("table", torch.cat(columns, 1).float(), persistent=False)
+        self.first = float(low @ places)
 
     def forward(self, observations: Tensor) -> Tensor:
         """(batch, …) integers to (batch, features_dim) float32."""
+        if self.places is not None and self.table is not None:
+            cells = observations.reshape(len(observations), -1, self.channels).float()
+            return nn.functional.embedding((cells @ self.places - self.first).int(), self.table).flatten(1)
         indices = observations.flatten(1).long() + self.offsets
         return torch.zeros(len(indices), self.features_dim, device=indices.device).scatter_(1, indices, 1.0)
 

@@ -6,9 +6,11 @@ import dataclasses
 from typing import Annotated, Any, ClassVar
 
 import stable_baselines3 as sb3
+from gymnasium import spaces
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from agents.buffers import TensorRollouts
 from agents.continual import Continual
 from agents.networks import ACTIVATIONS, Activation, ActorCritic
 
@@ -86,3 +88,8 @@ class PPO(Continual, sb3.PPO):
     Config: ClassVar[type] = PPOConfig
 
     policy_aliases: ClassVar[dict[str, Any]] = {**sb3.PPO.policy_aliases, "ActorCritic": ActorCritic}
+
+    def _setup_model(self) -> None:
+        if self.rollout_buffer_class is None and not isinstance(self.observation_space, spaces.Dict):
+            self.rollout_buffer_class = TensorRollouts
+        super()._setup_model()
