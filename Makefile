@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+PACKAGES := agents configs envs plasticity runners
 
 .PHONY: demo test check lint format install benchmark clean
 .DEFAULT_GOAL := help
@@ -24,6 +25,8 @@ check: lint  ## format, lint, types, fast tests
 lint: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@rm -rf build/types && mkdir -p build/types/neoteny
+	@cd build/types/neoteny && ln -s ../../../neoteny/*.py $(PACKAGES:%=../../../%) .  # mypy wants to see them where they are installed
 	$(BIN)/mypy
 
 format: $(INSTALLED)  ## rewrite the code in the house format

@@ -11,18 +11,17 @@ from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
+from neoteny.agents import normalization
+from neoteny.agents.replay import choose_class, count_from_empty
+from neoteny.agents.saving import TRANSIENT, Reg, Saved
+from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
+from neoteny.plasticity import Handle, Method
+from neoteny.plasticity.optimizers import Prepared
+from neoteny.plasticity.seeding import own_seed
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import nn
-
-from agents import normalization
-from agents.replay import choose_class, count_from_empty
-from agents.saving import TRANSIENT, Reg, Saved
-from agents.switch import AtSwitch, ReplayAtSwitch
-from plasticity import Handle, Method
-from plasticity.optimizers import Prepared
-from plasticity.seeding import own_seed
 
 #: Layers whose dotted name has one of these parts belong to the critic, all others to the actor,
 #: an encoder that both share among them.
@@ -42,9 +41,9 @@ class Continual(Saved):
 
     Args:
         policy, env, ...: as the algorithm takes them.
-        reg: a :class:`~plasticity.Method` for all networks that are trained, or ``{"actor": ..., "critic": ...}``.
-            The instances given are templates: each optimizer gets its own copy. An agent that only has value
-            networks (DQN) is all critic.
+        reg: a :class:`~neoteny.plasticity.Method` for all networks that are trained, or
+            ``{"actor": ..., "critic": ...}``. The instances given are templates: each optimizer gets its own copy. An
+            agent that only has value networks (DQN) is all critic.
         at_switch: what happens at a switch beside what methods do: an instance of :attr:`SwitchPolicy` or its settings.
 
     Attributes:
@@ -52,7 +51,7 @@ class Continual(Saved):
             optimizers, by optimizer.
     """
 
-    #: The settings that ``at_switch`` has; None for those that any algorithm has, see :mod:`agents.switch`.
+    #: The settings that ``at_switch`` has; None for those that any algorithm has, see :mod:`neoteny.agents.switch`.
     SwitchPolicy: ClassVar[type[AtSwitch] | None] = None
     #: The kind of action space that the algorithm is for, and which agents there are for others.
     needs: ClassVar[type[spaces.Space[Any]]] = spaces.Space

@@ -8,15 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import stable_baselines3 as sb3
 from gymnasium import spaces
+from neoteny.agents.config import STRICT, Fraction, Network, OffPolicyConfig
+from neoteny.agents.continual import Continual
+from neoteny.agents.networks import QPolicy, check_parts
+from neoteny.agents.switch import ReplayAtSwitch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
-
-from agents.config import STRICT, Fraction, Network, OffPolicyConfig
-from agents.continual import Continual
-from agents.networks import QPolicy, check_parts
-from agents.switch import ReplayAtSwitch
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -85,7 +84,8 @@ class DoubleTarget:
 class DQN(Continual, sb3.DQN):
     """Deep Q-network (Mnih et al., 2015) with plasticity methods.
 
-    Takes every argument of ``stable_baselines3.DQN``, those of :class:`~agents.continual.Continual`, and ``double``.
+    Takes every argument of ``stable_baselines3.DQN``, those of :class:`~neoteny.agents.continual.Continual`, and
+    ``double``.
     With several environments each of them explores on its own; stable-baselines3 makes one draw for all.
 
     Args:

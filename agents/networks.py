@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from gymnasium import spaces
+from neoteny.agents.encoders import OneHot, encoder_for
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -15,8 +16,6 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import Tensor, nn
 from torch.distributions import Categorical
-
-from agents.encoders import OneHot, encoder_for
 
 Activation = Literal["relu", "tanh", "leaky-relu", "leaky-relu-0.1", "elu", "gelu"]
 #: In which networks something is: none, all, or those of one role (a DQN's are all critic).
@@ -200,7 +199,7 @@ class Encoded(BasePolicy):
 
     Takes every argument of that policy, and ``layer_norm``, ``crelu`` and ``fourier``, which subclasses heed through
     :meth:`style`. Unless another ``features_extractor_class`` is given, it is the one that suits the observations, see
-    :func:`~agents.encoders.encoder_for`.
+    :func:`~neoteny.agents.encoders.encoder_for`.
 
     Raises:
         ValueError: two activations for the same network, or a role that no network has.

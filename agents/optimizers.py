@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 import torch
+from neoteny.configs import ConfigError
+from neoteny.plasticity.optimizers import OPTIMIZERS
 from pydantic import BeforeValidator, InstanceOf
 
-import configs
-from configs import ConfigError
-from plasticity.optimizers import OPTIMIZERS
+from neoteny import configs
 
 #: How torch's optimizers run, not what they compute; and what is set elsewhere.
 NOT_SETTINGS = ("params", "lr", "base", "foreach", "maximize", "capturable", "differentiable", "fused", "seed")

@@ -6,14 +6,13 @@ from typing import Annotated, Any, ClassVar
 
 import stable_baselines3 as sb3
 from gymnasium import spaces
+from neoteny.agents.buffers import TensorRollouts
+from neoteny.agents.config import STRICT, AgentConfig, Fraction
+from neoteny.agents.continual import Continual
+from neoteny.agents.networks import ActorCritic
+from neoteny.agents.switch import AtSwitch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
-
-from agents.buffers import TensorRollouts
-from agents.config import STRICT, AgentConfig, Fraction
-from agents.continual import Continual
-from agents.networks import ActorCritic
-from agents.switch import AtSwitch
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -56,7 +55,7 @@ class PPOConfig(AgentConfig):
 class PPO(Continual, sb3.PPO):
     """Proximal policy optimization (Schulman et al., 2017, arXiv 1707.06347) with plasticity methods.
 
-    Takes every argument of ``stable_baselines3.PPO``, and those of :class:`~agents.continual.Continual`.
+    Takes every argument of ``stable_baselines3.PPO``, and those of :class:`~neoteny.agents.continual.Continual`.
     """
 
     Config: ClassVar[type] = PPOConfig

@@ -7,13 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
+from neoteny.agents.config import STRICT, Network, OffPolicyConfig
+from neoteny.agents.continual import Continual
+from neoteny.agents.networks import SoftActorCritic
+from neoteny.agents.switch import ReplayAtSwitch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
-
-from agents.config import STRICT, Network, OffPolicyConfig
-from agents.continual import Continual
-from agents.networks import SoftActorCritic
-from agents.switch import ReplayAtSwitch
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -66,7 +65,7 @@ class SACConfig(OffPolicyConfig):
 class SAC(Continual, sb3.SAC):
     """Soft actor-critic (Haarnoja et al., 2018, arXiv 1812.05905) with plasticity methods.
 
-    Takes every argument of ``stable_baselines3.SAC``, and those of :class:`~agents.continual.Continual`.
+    Takes every argument of ``stable_baselines3.SAC``, and those of :class:`~neoteny.agents.continual.Continual`.
     """
 
     Config: ClassVar[type] = SACConfig

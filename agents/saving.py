@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from neoteny.agents import checkpoint, normalization
+from neoteny.agents.checkpoint import CheckpointError
+from neoteny.agents.replay import filled, refill
+from neoteny.agents.switch import AtSwitch
+from neoteny.plasticity import Method
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_device
-
-from agents import checkpoint, normalization
-from agents.checkpoint import CheckpointError
-from agents.replay import filled, refill
-from agents.switch import AtSwitch
-from plasticity import Method
 
 #: One method for the whole agent, or one for each role; None or a missing role: nothing.
 Reg = Method | Mapping[str, Method | None] | None
@@ -30,7 +29,7 @@ TRANSIENT = ("env", "device", "_init_setup_model", "tensorboard_log")
 
 
 class Saved(BaseAlgorithm):
-    """The half of :class:`~agents.continual.Continual` that writes and reads it.
+    """The half of :class:`~neoteny.agents.continual.Continual` that writes and reads it.
 
     Attributes:
         reg, at_switch, methods: see there.

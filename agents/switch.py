@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
+from neoteny.agents.config import STRICT
 from pydantic.dataclasses import dataclass
 
-from agents.config import STRICT
-
 if TYPE_CHECKING:
-    from agents.continual import Continual
+    from neoteny.agents.continual import Continual
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)

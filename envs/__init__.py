@@ -1,11 +1,11 @@
 """Tasks, task sequences, and the vector environments that run them."""
 
-from configs import ConfigError
-from envs import registration
-from envs.sb3 import ContinualVecEnv
-from envs.sequence import Segment, Task, TaskSequence, Visit
-from envs.shifts import SHIFTS, Clock, PermuteObservation, Shift, Site, Transform
-from envs.vector import ContinualVectorEnv
+from neoteny.configs import ConfigError
+from neoteny.envs import registration
+from neoteny.envs.sb3 import ContinualVecEnv
+from neoteny.envs.sequence import Segment, Task, TaskSequence, Visit
+from neoteny.envs.shifts import SHIFTS, Clock, PermuteObservation, Shift, Site, Transform
+from neoteny.envs.vector import ContinualVectorEnv
 
 __all__ = [
     "SHIFTS", "Clock", "ConfigError", "ContinualVecEnv", "ContinualVectorEnv", "PermuteObservation", "Segment", "Shift",

@@ -1,6 +1,6 @@
 """Does a task sequence keep its promises? Run it on a sequence of your own:
 
-python -m envs.checker my-seq.yaml
+python -m neoteny.envs.checker my-seq.yaml
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import sys
 from typing import Any
 
 import numpy as np
-
-from configs import ConfigError
-from envs.sequence import TaskSequence
-from envs.shifts import Array, describe
-from envs.vector import ContinualVectorEnv
+from neoteny.configs import ConfigError
+from neoteny.envs.sequence import TaskSequence
+from neoteny.envs.shifts import Array, describe
+from neoteny.envs.vector import ContinualVectorEnv
 
 
 class CheckError(AssertionError):
@@ -102,13 +101,13 @@ def _alike(mine: Any, theirs: Any, place: str) -> None:
 
 def main(argv: list[str]) -> int:
     if len(argv) != 1 or argv[0].startswith("-"):
-        print("usage: python -m envs.checker NAME-OR-YAML\n\n" + (check_sequence.__doc__ or ""))
+        print("usage: python -m neoteny.envs.checker NAME-OR-YAML\n\n" + (check_sequence.__doc__ or ""))
         return 0 if argv in (["-h"], ["--help"]) else 2
     try:
         sequence = TaskSequence.load(argv[0])
         steps = check_sequence(sequence)
     except ConfigError as error:
-        print(f"envs.checker: {error}", file=sys.stderr)
+        print(f"neoteny.envs.checker: {error}", file=sys.stderr)
         return 2
     except CheckError as error:
         print(f"{sequence.name}: {error}", file=sys.stderr)

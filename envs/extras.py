@@ -5,14 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 
 import gymnasium as gym
-
-from configs import ConfigError
+from neoteny.configs import ConfigError
 
 #: The module that registers the ids with this beginning, and the extra that installs what it needs.
 FAMILIES = {
     "ALE/": ("ale_py", ""),
-    "MinAtar/": ("envs.minatar", "minatar"),
-    "Meta-World/": ("envs.metaworld", "metaworld"),
+    "MinAtar/": ("neoteny.envs.minatar", "minatar"),
+    "Meta-World/": ("neoteny.envs.metaworld", "metaworld"),
 }
 
 #: The extra that Gymnasium's own environments need, by a part of their entry point.

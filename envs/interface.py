@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-
-from configs import ConfigError
-from envs.backends import Backend
-from envs.sequence import Task
-from envs.shifts import Array, Clock, Site, Transform, describe, identity
-from envs.spaces import SharedSpaces
+from neoteny.configs import ConfigError
+from neoteny.envs.backends import Backend
+from neoteny.envs.sequence import Task
+from neoteny.envs.shifts import Array, Clock, Site, Transform, describe, identity
+from neoteny.envs.spaces import SharedSpaces
 
 
 class Interface:

@@ -12,8 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from minatar import Environment
-
-from envs.shifts import Array
+from neoteny.envs.shifts import Array
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
@@ -72,7 +71,9 @@ def register() -> None:
             name = f"MinAtar/{game.title().replace('_', '')}-v{version}"
             if name not in gym.registry:
                 gym.register(
-                    name, entry_point="envs.minatar:MinAtar", kwargs={"game": game, "use_minimal_action_set": minimal}
+                    name,
+                    entry_point="neoteny.envs.minatar:MinAtar",
+                    kwargs={"game": game, "use_minimal_action_set": minimal},
                 )
 
 

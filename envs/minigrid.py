@@ -16,9 +16,8 @@ from minigrid.core.grid import Grid
 from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Goal
 from minigrid.minigrid_env import MiniGridEnv
-
-from configs import ConfigError
-from envs.shifts import Array
+from neoteny.configs import ConfigError
+from neoteny.envs.shifts import Array
 
 #: The 7×7 cells in front of the agent, each an (object, colour, state) of indices. The bounds are the true ones, so
 #: that an encoder knows how many values each entry takes, and nobody mistakes the cells for the pixels of a picture.
@@ -120,6 +119,6 @@ def one_layout(env: str, layout: int = 0, **kwargs: Any) -> OneLayout:
     return OneLayout(gym.make(env, **kwargs).unwrapped, layout)
 
 
-gym.register("neoteny/TwoGoals-v0", entry_point="envs.minigrid:TwoGoals")
+gym.register("neoteny/TwoGoals-v0", entry_point="neoteny.envs.minigrid:TwoGoals")
 for _id in [name for name in gym.registry if name.startswith("MiniGrid-")]:
-    gym.register(f"fixed/{_id}", entry_point="envs.minigrid:one_layout", kwargs={"env": _id})
+    gym.register(f"fixed/{_id}", entry_point="neoteny.envs.minigrid:one_layout", kwargs={"env": _id})

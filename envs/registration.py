@@ -2,7 +2,8 @@
 
 .. code-block:: python
 
-    import envs, gymnasium as gym
+    import gymnasium as gym
+    import neoteny.envs
 
     env = gym.make("neoteny/minigrid-seq-v0", seed=1)  # one environment that goes from task to task
     vector = gym.make_vec("neoteny/minigrid-seq-v0", num_envs=8, vectorization_mode="vector_entry_point")
@@ -16,17 +17,17 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from neoteny.envs.sequence import Segment, TaskSequence
+from neoteny.envs.shifts import Array
+from neoteny.envs.vector import ContinualVectorEnv
 
-import configs
-from envs.sequence import Segment, TaskSequence
-from envs.shifts import Array
-from envs.vector import ContinualVectorEnv
+from neoteny import configs
 
 
 def make_vec(
     num_envs: int, preset: str, steps_per_task: int | None = None, num_tasks: int | None = None, **kwargs: Any
 ) -> ContinualVectorEnv:
-    """What ``gym.make_vec`` calls; ``kwargs`` go to :class:`~envs.vector.ContinualVectorEnv`."""
+    """What ``gym.make_vec`` calls; ``kwargs`` go to :class:`~neoteny.envs.vector.ContinualVectorEnv`."""
     sequence = TaskSequence.load(preset).resized(steps_per_task, num_tasks)
     return ContinualVectorEnv(sequence, num_envs, **kwargs)
 
@@ -79,7 +80,7 @@ def register() -> None:
     for name in configs.names("envs"):
         gym.register(
             f"neoteny/{name}-v0",
-            entry_point="envs.registration:ContinualEnv",
-            vector_entry_point="envs.registration:make_vec",
+            entry_point="neoteny.envs.registration:ContinualEnv",
+            vector_entry_point="neoteny.envs.registration:make_vec",
             kwargs={"preset": name},
         )

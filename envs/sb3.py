@@ -6,16 +6,15 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from neoteny.envs.sequence import Segment, TaskSequence
+from neoteny.envs.shifts import Array
+from neoteny.envs.vector import ContinualVectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from envs.sequence import Segment, TaskSequence
-from envs.shifts import Array
-from envs.vector import ContinualVectorEnv
-
 
 class ContinualVecEnv(VecEnv):
-    """:class:`~envs.vector.ContinualVectorEnv` behind stable-baselines3's ``VecEnv`` interface.
+    """:class:`~neoteny.envs.vector.ContinualVectorEnv` behind stable-baselines3's ``VecEnv`` interface.
 
     Takes the same arguments. At an ending ``infos[i]`` has ``terminal_observation``, ``TimeLimit.truncated`` and,
     unless a task switch cut the episode short, ``episode`` with its return ``r``, its length ``l`` and

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from neoteny.envs.shifts import Shift, parse_shift
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-import configs
-from envs.shifts import Shift, parse_shift
+from neoteny import configs
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -32,7 +32,7 @@ class Task:
         shifts: applied in order to observations and rewards, in reverse to actions.
         actions: the environment's actions that the agent is offered; by default all.
         noop: the offered action that stands in for those that only other tasks of the sequence have.
-        backend: what runs it, see :func:`envs.backends.make_backend`.
+        backend: what runs it, see :func:`neoteny.envs.backends.make_backend`.
     """
 
     env: str

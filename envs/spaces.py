@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-
-from configs import ConfigError
-from envs.shifts import Array, describe, identity
+from neoteny.configs import ConfigError
+from neoteny.envs.shifts import Array, describe, identity
 
 
 @dataclass(frozen=True)

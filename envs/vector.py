@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-
-from configs import ConfigError
-from envs.backends import Backend, make_backend
-from envs.interface import Interface
-from envs.sequence import Segment, TaskSequence, Visit
-from envs.shifts import Array
-from envs.spaces import SharedSpaces
+from neoteny.configs import ConfigError
+from neoteny.envs.backends import Backend, make_backend
+from neoteny.envs.interface import Interface
+from neoteny.envs.sequence import Segment, TaskSequence, Visit
+from neoteny.envs.shifts import Array
+from neoteny.envs.spaces import SharedSpaces
 
 
 def shared_spaces(sequence: TaskSequence) -> SharedSpaces:

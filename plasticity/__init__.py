@@ -3,21 +3,21 @@
 Spectral(strength=1e-3).attach(network, optimizer)
 """
 
-from plasticity.layers import Layer, select_layers
-from plasticity.method import Compose, Handle, Method, Penalty
-from plasticity.metrics import dormant_units, spectral_norms
-from plasticity.optimizers import OPTIMIZERS, TRAC, UPGD, Muon
-from plasticity.penalties.l2 import L2, L2Init
-from plasticity.penalties.parseval import Parseval, SpectralSpectrum
-from plasticity.penalties.spectral import Spectral
-from plasticity.penalties.wasserstein import Wasserstein
-from plasticity.projections import NormalizeAndProject, SpectralNorm, WeightClipping
-from plasticity.resets.continual_backprop import ContinualBackprop
-from plasticity.resets.injection import PlasticityInjection
-from plasticity.resets.layer_reset import LayerReset
-from plasticity.resets.redo import ReDo
-from plasticity.resets.shrink_and_perturb import ShrinkAndPerturb
-from plasticity.resets.snr import SelfNormalizedResets
+from neoteny.plasticity.layers import Layer, select_layers
+from neoteny.plasticity.method import Compose, Handle, Method, Penalty
+from neoteny.plasticity.metrics import dormant_units, spectral_norms
+from neoteny.plasticity.optimizers import OPTIMIZERS, TRAC, UPGD, Muon
+from neoteny.plasticity.penalties.l2 import L2, L2Init
+from neoteny.plasticity.penalties.parseval import Parseval, SpectralSpectrum
+from neoteny.plasticity.penalties.spectral import Spectral
+from neoteny.plasticity.penalties.wasserstein import Wasserstein
+from neoteny.plasticity.projections import NormalizeAndProject, SpectralNorm, WeightClipping
+from neoteny.plasticity.resets.continual_backprop import ContinualBackprop
+from neoteny.plasticity.resets.injection import PlasticityInjection
+from neoteny.plasticity.resets.layer_reset import LayerReset
+from neoteny.plasticity.resets.redo import ReDo
+from neoteny.plasticity.resets.shrink_and_perturb import ShrinkAndPerturb
+from neoteny.plasticity.resets.snr import SelfNormalizedResets
 
 #: Every method by the name that YAML and the command line call it.
 METHODS: dict[str, type[Method]] = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 
 import torch
+from neoteny.plasticity.layers import MATRICES, smaller_gram
 from torch import Tensor, nn
-
-from plasticity.layers import MATRICES, smaller_gram
 
 
 @torch.no_grad()

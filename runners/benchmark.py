@@ -26,6 +26,16 @@ from typing import Any
 import gymnasium as gym
 import stable_baselines3 as sb3
 import torch
+from neoteny.agents import AGENTS, AgentConfig, OneHot
+from neoteny.configs import ConfigError
+from neoteny.envs import ContinualVecEnv, Task, TaskSequence
+from neoteny.envs.minigrid import CellImage
+from neoteny.plasticity import Method, Penalty, Spectral
+from neoteny.plasticity.penalties.spectral import power_iteration_
+from neoteny.runners.experiment import find_agent
+from neoteny.runners.method_costs import WIDTHS, compare_methods
+from neoteny.runners.throughput import RACES, compare_backends
+from neoteny.runners.timing import Slice, figures, measure, show, texts
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -33,17 +43,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-import configs
-from agents import AGENTS, AgentConfig, OneHot
-from configs import ConfigError
-from envs import ContinualVecEnv, Task, TaskSequence
-from envs.minigrid import CellImage
-from plasticity import Method, Penalty, Spectral
-from plasticity.penalties.spectral import power_iteration_
-from runners.experiment import find_agent
-from runners.method_costs import WIDTHS, compare_methods
-from runners.throughput import RACES, compare_backends
-from runners.timing import Slice, figures, measure, show, texts
+from neoteny import configs
 
 #: Environment steps of an agent's slice, at least: rounded up to whole rollouts with their updates.
 SLICE = 2048

@@ -15,18 +15,17 @@ from typing import Any
 import torch
 import yaml
 from gymnasium.spaces import Box
+from neoteny.agents import CheckpointError, Continual
+from neoteny.configs import ConfigError, read_yaml
+from neoteny.envs import ContinualVecEnv, Segment
+from neoteny.envs.shifts import describe
+from neoteny.runners.display import Display
+from neoteny.runners.experiment import Experiment
+from neoteny.runners.recorder import Recorder
+from neoteny.runners.records import Checkpoints, Events, Table, read_rows, write_text
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
-
-from agents import CheckpointError, Continual
-from configs import ConfigError, read_yaml
-from envs import ContinualVecEnv, Segment
-from envs.shifts import describe
-from runners.display import Display
-from runners.experiment import Experiment
-from runners.recorder import Recorder
-from runners.records import Checkpoints, Events, Table, read_rows, write_text
 
 #: Exact spectral norms are computed this often per task.
 NORMS_PER_TASK = 10

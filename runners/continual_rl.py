@@ -12,12 +12,11 @@ import sys
 
 try:
     import yaml
-
-    from agents import NonFiniteError
-    from configs import ConfigError
-    from runners.chain import Chain
-    from runners.command_line import parse
-    from runners.display import summary
+    from neoteny.agents import NonFiniteError
+    from neoteny.configs import ConfigError
+    from neoteny.runners.chain import Chain
+    from neoteny.runners.command_line import parse
+    from neoteny.runners.display import summary
 except (ImportError, SyntaxError) as error:
     print(
         f"continual_rl.py: this Python ({sys.executable}) cannot run Neoteny: {error}\n"

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from neoteny.agents import AGENTS, AtSwitch, Continual
+from neoteny.configs import ConfigError
+from neoteny.envs import Shift, TaskSequence
+from neoteny.plasticity import Method
+from neoteny.plasticity.resets.occasional import Occasional
+from neoteny.runners import regs
+from neoteny.runners.regs import Reg
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-import configs
-from agents import AGENTS, AtSwitch, Continual
-from configs import ConfigError
-from envs import Shift, TaskSequence
-from plasticity import Method
-from plasticity.resets.occasional import Occasional
-from runners import regs
-from runners.regs import Reg
+from neoteny import configs
 
 KINDS = ("env", "agent", "reg")
 

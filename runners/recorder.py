@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from neoteny.agents import Continual
+from neoteny.envs import Segment, Visit
+from neoteny.plasticity import spectral_norms
+from neoteny.runners.display import Display
+from neoteny.runners.records import mean
+from neoteny.runners.returns import Returns
 from stable_baselines3.common.callbacks import BaseCallback
-
-from agents import Continual
-from envs import Segment, Visit
-from plasticity import spectral_norms
-from runners.display import Display
-from runners.records import mean
-from runners.returns import Returns
 
 
 class Recorder(BaseCallback):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import configs
-from configs import ConfigError
-from plasticity import METHODS, Compose, Method
+from neoteny.configs import ConfigError
+from neoteny.plasticity import METHODS, Compose, Method
+
+from neoteny import configs
 
 ROLES = ("actor", "critic")
 #: Settings of the agent that a reg may have beside a method, or instead of one.

@@ -1,13 +1,16 @@
-"""Who may import whom: in a fresh interpreter, and by reading every file, so that late imports count too."""
+"""Who may import whom: by reading every file, so that late imports count too, and in a fresh interpreter."""
 
 from __future__ import annotations
 
-import ast
+import configparser
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import import_graph
 import pytest
+from import_graph import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,6 +23,9 @@ ALLOWED = {
     "runners": {"agents", "configs", "envs", "plasticity"},
 }
 
+#: The rooms under runners/, in an order in which each imports only those before it; the programs import all.
+RUNNERS = ("experiments", "runs", "reports", "benchmarks")
+
 #: What each may not import of others', even where something else has loaded it.
 FORBIDDEN = {
     "plasticity": {"stable_baselines3", "sb3_contrib", "gymnasium"},
@@ -28,38 +34,82 @@ FORBIDDEN = {
 }
 
 
-def imported(package: str) -> dict[str, set[str]]:
-    """The top-level names that the files of ``package`` import, anywhere in them, with the files that do."""
-    found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / package).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            match node:
-                case ast.Import():
-                    names = [alias.name for alias in node.names]
-                case ast.ImportFrom(level=0):
-                    names = [node.module or ""]
-                case ast.ImportFrom():
-                    names = [package]
-                case _:
-                    continue
-            for name in names:
-                found.setdefault(name.split(".")[0], set()).add(path.name)
-    return found
+def faults(root: Path) -> list[str]:
+    """What breaks the rules in the checkout at ``root``."""
+    found = []
+    for module, path in import_graph.modules(root).items():
+        package, *inside = f"{module}.".removeprefix("neoteny.").rstrip(".").split(".")
+        for source, name in import_graph.imports(path):
+            first, _, rest = source.partition(".")
+            if first in PACKAGES:
+                found.append(f"{module} imports {source}; here it is neoteny.{source}")
+            if first in FORBIDDEN.get(package, ()):
+                found.append(f"{module} imports {source}")
+            target = (rest or name).split(".")
+            if first == "neoteny" and package in ALLOWED and not _may(package, inside, target):
+                found.append(f"{module} imports {source}.{name}")
+    graphs = (import_graph.between_files(root), import_graph.between_rooms(root))
+    return found + [f"circle: {' > '.join(way)}" for graph in graphs if (way := import_graph.circle(graph))]
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_files_import_what_their_package_may(package: str) -> None:
-    names = imported(package)
-    assert names, f"{package} has no files that import anything"
-    refused = (ALLOWED.keys() - ALLOWED[package] - {package}) | FORBIDDEN.get(package, set())
-    assert {name: files for name, files in names.items() if name in refused} == {}
+def _may(package: str, inside: list[str], target: list[str]) -> bool:
+    if target[0] in PACKAGES and target[0] != package and target[0] not in ALLOWED[package]:
+        return False
+    if package != "runners" or target[0] != "runners":
+        return True
+    if target[1:2] and target[1] in RUNNERS:
+        return inside[:1] == target[1:2] or inside[:1] not in [[room] for room in RUNNERS[: RUNNERS.index(target[1])]]
+    return False  # one program imports another, or a room a program
+
+
+def test_imports_go_one_way() -> None:
+    assert faults(ROOT) == []
+
+
+PLANTED = {
+    "a program's": ("runners/runs/chain.py", "from neoteny.runners import sweep"),
+    "a program's, in a program": ("runners/sweep.py", "import neoteny.runners.report"),
+    "a later room's": ("runners/experiments/experiment.py", "from neoteny.runners.runs.chain import Chain"),
+    "a later room's, late": ("runners/runs/chain.py", "def f():\n    import neoteny.runners.reports.tables"),
+    "another package's": ("plasticity/method.py", "from neoteny.agents import PPO"),
+    "another package's, as a whole": ("envs/spaces.py", "from neoteny import agents"),
+    "the runners'": ("agents/ppo.py", "import neoteny.runners.experiments"),
+    "a circle's": ("agents/config.py", "from neoteny.agents import ppo"),
+    "a circle's, for types": ("agents/switch.py", "if TYPE_CHECKING:\n    from neoteny.agents.continual import Continual"),
+    "a circle of rooms'": ("envs/shifts/base.py", "from neoteny.envs.suites.minigrid import SPACE"),
+    "an old name's": ("envs/spaces.py", "from envs.shifts import describe"),
+    "someone else's": ("plasticity/layers.py", "import gymnasium"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "line"), PLANTED.values(), ids=PLANTED)
+def test_a_planted_import_is_found(file: str, line: str, tmp_path: Path) -> None:
+    for package in ("neoteny", *PACKAGES):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert faults(tmp_path) == []
+    planted = tmp_path / file
+    planted.write_text(f"{planted.read_text()}\n{line}\n")
+    assert faults(tmp_path)
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = setup["options"]["packages"].split()
+    folders = [name for name, path in import_graph.modules(ROOT).items() if path.name == "__init__.py"]
+    assert listed == sorted(folders)
+    for path in import_graph.modules(ROOT).values():
+        assert (path.parent / "__init__.py").exists(), f"{path.parent} needs an __init__.py, or no wheel has it"
+    places = dict(line.split(" = ") for line in setup["options"]["package_dir"].split("\n") if line)
+    assert places == {"neoteny": "neoteny"} | {f"neoteny.{name}": name for name in PACKAGES}
 
 
 def loaded_by(module: str) -> set[str]:
-    """The top-level modules of a fresh interpreter that has imported ``module`` and nothing else."""
-    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    """The modules of a fresh interpreter that has imported ``module`` and nothing else; of others', the first name."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours = {".".join(name.split(".")[:2]) for name in done.stdout.split() if name.startswith("neoteny.")}
+    return ours | {name.partition(".")[0] for name in done.stdout.split()}
 
 
 @pytest.mark.parametrize(
@@ -68,11 +118,17 @@ def loaded_by(module: str) -> set[str]:
         ("plasticity", {"torch"}, {"stable_baselines3", "gymnasium"}),
         ("configs", set(), {"stable_baselines3", "gymnasium", "torch"}),
         ("envs", {"gymnasium", "stable_baselines3"}, set()),
-        ("agents", {"torch", "plasticity", "stable_baselines3"}, {"sb3_contrib"}),
+        ("agents", {"torch", "neoteny.plasticity", "stable_baselines3"}, {"sb3_contrib"}),
     ],
 )
 def test_a_package_loads_what_it_may(package: str, needs: set[str], never: set[str]) -> None:
-    loaded = loaded_by(package)
+    loaded = loaded_by(f"neoteny.{package}")
     assert needs <= loaded
-    assert loaded & ALLOWED.keys() <= ALLOWED[package] | {package}
+    assert {name for name in loaded if name.startswith("neoteny.")} <= {
+        f"neoteny.{name}" for name in (package, *ALLOWED[package])
+    }
     assert not loaded & never
+
+
+def test_the_name_alone_loads_nothing() -> None:
+    assert not loaded_by("neoteny") & {"torch", "numpy", "gymnasium", "neoteny.plasticity"}

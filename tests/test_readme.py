@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from neoteny.plasticity import METHODS
+from neoteny.plasticity.optimizers import OPTIMIZERS
+from neoteny.runners import continual_rl
 
-import configs
-from plasticity import METHODS
-from plasticity.optimizers import OPTIMIZERS
-from runners import continual_rl
+from neoteny import configs
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
@@ -90,7 +90,7 @@ def resolved() -> str:
 
 @pytest.mark.slow
 def test_extending_by_an_environment(examples):
-    checker = [sys.executable, "-m", "envs.checker", "my-poles.yaml"]
+    checker = [sys.executable, "-m", "neoteny.envs.checker", "my-poles.yaml"]
     done = subprocess.run(checker, capture_output=True, text=True, check=True)
     assert "all promises kept" in done.stdout
     printed = program(*"--env my-poles.yaml --agent dqn --steps-per-task 2000 --num-tasks 2".split())

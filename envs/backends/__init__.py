@@ -6,13 +6,12 @@ import logging
 from functools import cache
 
 import gymnasium as gym
-
-from configs import ConfigError, suggestion
-from envs import extras
-from envs.backends.base import Backend, Step
-from envs.backends.pool import EnvPoolBackend, envpool_ids
-from envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
-from envs.sequence import Task
+from neoteny.configs import ConfigError, suggestion
+from neoteny.envs import extras
+from neoteny.envs.backends.base import Backend, Step
+from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
+from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
+from neoteny.envs.sequence import Task
 
 __all__ = [
     "BACKENDS", "AsyncBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step", "VectorBackend", "envpool_ids",

@@ -7,9 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
-
-from envs.sequence import Task
-from envs.shifts import Array
+from neoteny.envs.sequence import Task
+from neoteny.envs.shifts import Array
 
 Step = tuple[Array, Array, Array, Array]
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-
-from configs import ConfigError
-from envs import minigrid
-from envs.backends.base import Step, tidy
-from envs.sequence import Task
-from envs.shifts import Array
+from neoteny.configs import ConfigError
+from neoteny.envs import minigrid
+from neoteny.envs.backends.base import Step, tidy
+from neoteny.envs.sequence import Task
+from neoteny.envs.shifts import Array
 
 
 @cache

@@ -12,12 +12,11 @@ from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
-
-from configs import ConfigError
-from envs import minigrid
-from envs.backends.base import Step, tidy
-from envs.sequence import Task
-from envs.shifts import Array, get_parameter, set_parameters
+from neoteny.configs import ConfigError
+from neoteny.envs import minigrid
+from neoteny.envs.backends.base import Step, tidy
+from neoteny.envs.sequence import Task
+from neoteny.envs.shifts import Array, get_parameter, set_parameters
 
 
 class Adjustable(gym.Wrapper[Any, Any, Any, Any]):

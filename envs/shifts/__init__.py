@@ -6,14 +6,14 @@ returns the functions that transform whole vectors of observations, actions and 
 
 from __future__ import annotations
 
-from configs import ConfigError, build, find_class
-from envs.shifts.action import PermuteAction, Slip, StickyActions
-from envs.shifts.base import Array, Clock, Shift, Site, Transform, describe, identity
-from envs.shifts.draw import Draw, Drawn, parse_draw
-from envs.shifts.dynamics import Dynamics
-from envs.shifts.observation import NoiseObservation, OffsetObservation, PermuteObservation, ScaleObservation
-from envs.shifts.parameters import get_parameter, set_parameters
-from envs.shifts.reward import FlipReward, Goal, ScaleReward
+from neoteny.configs import ConfigError, build, find_class
+from neoteny.envs.shifts.action import PermuteAction, Slip, StickyActions
+from neoteny.envs.shifts.base import Array, Clock, Shift, Site, Transform, describe, identity
+from neoteny.envs.shifts.draw import Draw, Drawn, parse_draw
+from neoteny.envs.shifts.dynamics import Dynamics
+from neoteny.envs.shifts.observation import NoiseObservation, OffsetObservation, PermuteObservation, ScaleObservation
+from neoteny.envs.shifts.parameters import get_parameter, set_parameters
+from neoteny.envs.shifts.reward import FlipReward, Goal, ScaleReward
 
 SHIFTS: dict[str, type[Shift]] = {
     shift.name: shift

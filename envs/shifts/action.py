@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
+from neoteny.configs import ConfigError
+from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe
+from neoteny.envs.shifts.settings import Actions, Probability, Ramp
 from pydantic.dataclasses import dataclass
-
-from configs import ConfigError
-from envs.shifts.base import Array, Shift, Site, Transform, describe
-from envs.shifts.settings import Actions, Probability, Ramp
 
 
 @dataclass(frozen=True)

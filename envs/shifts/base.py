@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-
-from configs import ConfigError
+from neoteny.configs import ConfigError
 
 Array = np.ndarray[Any, Any]
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from neoteny.envs.shifts.base import Shift, Site, Transform, need_parameter
+from neoteny.envs.shifts.draw import Drawn
+from neoteny.envs.shifts.settings import Ramp
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
-
-from envs.shifts.base import Shift, Site, Transform, need_parameter
-from envs.shifts.draw import Drawn
-from envs.shifts.settings import Ramp
 
 
 @dataclass(frozen=True)
 class Dynamics(Shift):
-    """Parameters of the environment get other values, see :func:`~envs.shifts.parameters.get_parameter`.
+    """Parameters of the environment get other values, see :func:`~neoteny.envs.shifts.parameters.get_parameter`.
 
     Attributes:
         set: the parameters by name, each a number or a distribution that a number is drawn from for each visit:

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
+from neoteny.configs import ConfigError
+from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe
+from neoteny.envs.shifts.settings import Deviation, Numbers, Ramp
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
-
-from configs import ConfigError
-from envs.shifts.base import Array, Shift, Site, Transform, describe
-from envs.shifts.settings import Deviation, Numbers, Ramp
 
 
 @dataclass(frozen=True)

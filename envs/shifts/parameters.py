@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
-
-from configs import ConfigError, suggestion
-from envs.shifts.base import Array
+from neoteny.configs import ConfigError, suggestion
+from neoteny.envs.shifts.base import Array
 
 #: Masses, inertias and gears of MuJoCo models as they were built, by environment.
 _BUILT: weakref.WeakKeyDictionary[Any, dict[str, Array]] = weakref.WeakKeyDictionary()

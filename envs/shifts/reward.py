@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from neoteny.envs.shifts.base import Shift, Site, Transform, need_parameter
+from neoteny.envs.shifts.settings import Finite, Ramp
 from pydantic.dataclasses import dataclass
-
-from envs.shifts.base import Shift, Site, Transform, need_parameter
-from envs.shifts.settings import Finite, Ramp
 
 
 def _scaled(site: Site, factor: float, ramp: int) -> Transform:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
+from neoteny.plasticity.optimizers.muon import Muon
+from neoteny.plasticity.optimizers.trac import TRAC
+from neoteny.plasticity.optimizers.upgd import UPGD
 from torch import nn
 from torch.optim import Optimizer
-
-from plasticity.optimizers.muon import Muon
-from plasticity.optimizers.trac import TRAC
-from plasticity.optimizers.upgd import UPGD
 
 #: Every optimizer by the name that YAML and the command line call it.
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "muon": Muon, "trac": TRAC, "upgd": UPGD}

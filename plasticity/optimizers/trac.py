@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
-
-from plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 
 #: With this width of the steps the sum in :func:`erfi` is as exact as float64 is.
 WIDTH = 0.25

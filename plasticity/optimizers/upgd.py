@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
+from neoteny.plasticity.seeding import own_seed
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
-
-from plasticity.optimizers.base import StepByStep, check_fraction, check_positive
-from plasticity.seeding import own_seed
 
 
 class UPGD(StepByStep):

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from neoteny.plasticity.layers import Heads
+from neoteny.plasticity.method import Penalty, gradients_of
 from torch import Tensor
-
-from plasticity.layers import Heads
-from plasticity.method import Penalty, gradients_of
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from neoteny.plasticity.layers import smaller_gram
+from neoteny.plasticity.method import Penalty, gradients_of
+from neoteny.plasticity.penalties.spectral import Spectral
+from neoteny.plasticity.schedule import check_every, is_first, new_counter
 from torch import Tensor
-
-from plasticity.layers import smaller_gram
-from plasticity.method import Penalty, gradients_of
-from plasticity.penalties.spectral import Spectral
-from plasticity.schedule import check_every, is_first, new_counter
 
 
 def update_pulls_(pulls: list[Tensor], weights: list[Tensor], level: float, power: int) -> None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from neoteny.plasticity.layers import Heads
+from neoteny.plasticity.method import Penalty, gradients_of
+from neoteny.plasticity.schedule import check_every, due, new_counter
 from torch import Tensor
-
-from plasticity.layers import Heads
-from plasticity.method import Penalty, gradients_of
-from plasticity.schedule import check_every, due, new_counter
 
 
 def pair(weight: Tensor, target: Tensor) -> Tensor:

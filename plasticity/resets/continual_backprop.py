@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from neoteny.plasticity.layers import Layer
+from neoteny.plasticity.resets.units import UnitMethod
+from neoteny.plasticity.resets.wiring import Link
+from neoteny.plasticity.schedule import new_counter
 from torch import Tensor
-
-from plasticity.layers import Layer
-from plasticity.resets.units import UnitMethod
-from plasticity.resets.wiring import Link
-from plasticity.schedule import new_counter
 
 
 @dataclass(kw_only=True, eq=False)

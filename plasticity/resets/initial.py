@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
+from neoteny.plasticity.layers import Layer, smaller_gram
 from torch import Tensor
-
-from plasticity.layers import Layer, smaller_gram
 
 
 def initial_scale(layer: Layer) -> Tensor:

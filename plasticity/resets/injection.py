@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from neoteny.plasticity.layers import MATRICES, NORMS, Heads
+from neoteny.plasticity.method import Removable
+from neoteny.plasticity.resets.initial import draw, fresh, initial_scale
+from neoteny.plasticity.resets.occasional import Occasional
+from neoteny.plasticity.schedule import new_counter
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-from plasticity.layers import MATRICES, NORMS, Heads
-from plasticity.method import Removable
-from plasticity.resets.initial import draw, fresh, initial_scale
-from plasticity.resets.occasional import Occasional
-from plasticity.schedule import new_counter
 
 
 class Injected(nn.Sequential):

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from neoteny.plasticity.layers import Heads, Layer
+from neoteny.plasticity.resets.initial import draw, fresh
+from neoteny.plasticity.resets.occasional import Occasional
+from neoteny.plasticity.resets.units import UnitMethod, forget_
 from torch import Tensor
-
-from plasticity.layers import Heads, Layer
-from plasticity.resets.initial import draw, fresh
-from plasticity.resets.occasional import Occasional
-from plasticity.resets.units import UnitMethod, forget_
 
 
 @dataclass(kw_only=True, eq=False)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from neoteny.plasticity.method import Method
+from neoteny.plasticity.schedule import check_every, due, new_counter
 from torch import Tensor
-
-from plasticity.method import Method
-from plasticity.schedule import check_every, due, new_counter
 
 
 @dataclass(kw_only=True, eq=False)

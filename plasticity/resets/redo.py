@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from neoteny.plasticity.metrics import dormant_units
+from neoteny.plasticity.resets.units import UnitMethod
+from neoteny.plasticity.schedule import check_every, due, new_counter
 from torch import Tensor
-
-from plasticity.metrics import dormant_units
-from plasticity.resets.units import UnitMethod
-from plasticity.schedule import check_every, due, new_counter
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
+from neoteny.plasticity.layers import Heads
+from neoteny.plasticity.resets.initial import another_draw
+from neoteny.plasticity.resets.occasional import Occasional
+from neoteny.plasticity.resets.units import forget_
+from neoteny.plasticity.schedule import new_counter
 from torch import Tensor
-
-from plasticity.layers import Heads
-from plasticity.resets.initial import another_draw
-from plasticity.resets.occasional import Occasional
-from plasticity.resets.units import forget_
-from plasticity.schedule import new_counter
 
 
 @dataclass(kw_only=True, eq=False)
@@ -22,8 +21,8 @@ class ShrinkAndPerturb(Occasional):
     Ash & Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020 (arXiv 1910.08475), who add Gaussian noise;
     here noise has each layer's initial scale, so one b suits all, as in D'Oro et al., ICLR 2023, who interpolate with
     b = 1 − a. What the initial distribution was is read from the weights as attached, see
-    :func:`~plasticity.resets.initial.another_draw`: right for independent and for orthogonal weights of any gain.
-    Scales and shifts of normalization layers are moved too, towards 1 and 0 where they began so.
+    :func:`~neoteny.plasticity.resets.initial.another_draw`: right for independent and for orthogonal weights of any
+    gain. Scales and shifts of normalization layers are moved too, towards 1 and 0 where they began so.
 
     Moments: the optimizer's state of exactly the parameters that are moved begins anew, with its step count, as
     it does for a new round in the paper. With small steps at nearly every update ``keep`` them instead.

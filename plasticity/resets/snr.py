@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from neoteny.plasticity.layers import Layer
+from neoteny.plasticity.resets.units import UnitMethod
+from neoteny.plasticity.schedule import check_every, due, new_counter
 from torch import Tensor
-
-from plasticity.layers import Layer
-from plasticity.resets.units import UnitMethod
-from plasticity.schedule import check_every, due, new_counter
 
 #: Inter-firing times are counted in bins (2^(b−1), 2^b] updates, b = 0, 1, ….
 BINS = 24

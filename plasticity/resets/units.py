@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from neoteny.plasticity.layers import NORMS, Layer, select_layers
+from neoteny.plasticity.method import Method, Removable
+from neoteny.plasticity.resets.initial import draw, initial_scale
+from neoteny.plasticity.resets.wiring import Link, feeds, link_of
+from neoteny.plasticity.schedule import new_counter
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-from plasticity.layers import NORMS, Layer, select_layers
-from plasticity.method import Method, Removable
-from plasticity.resets.initial import draw, initial_scale
-from plasticity.resets.wiring import Link, feeds, link_of
-from plasticity.schedule import new_counter
 
 
 def put_(tensor: Tensor, axis: int, units: Tensor, value: Tensor | float) -> None:
@@ -85,8 +84,8 @@ def reset_units_(
 class UnitMethod(Method):
     """A method that acts on units: the outputs of Linear layers and the channels of convolutions.
 
-    Which layers take them is found out by :mod:`plasticity.resets.wiring` in the passes before the first update. A
-    unit is left alone where that cannot be told (residual sums, recurrent layers), where a layer that takes it is
+    Which layers take them is found out by :mod:`neoteny.plasticity.resets.wiring` in the passes before the first update.
+    A unit is left alone where that cannot be told (residual sums, recurrent layers), where a layer that takes it is
     frozen or trained by another optimizer, and in output layers. The weights that lead out of a unit are its own,
     whichever layer's they are: ``heads`` and ``only`` choose the layers whose units these are.
 

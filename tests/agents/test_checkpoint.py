@@ -22,15 +22,14 @@ from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from neoteny.agents import PPO, CheckpointError, checkpoint
+from neoteny.agents.continual import Continual
+from neoteny.plasticity import L2, Compose, L2Init, Spectral
 from safetensors.torch import save_file
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-
-from agents import PPO, CheckpointError, checkpoint
-from agents.continual import Continual
-from plasticity import L2, Compose, L2Init, Spectral
 
 COUNTERS = ["num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate", "_total_timesteps"]
 
@@ -366,7 +365,8 @@ def saved(tmp_path: Path) -> Path:
 
 NO_CLASSES = [
     "os:system", "subprocess:Popen", "builtins:eval", "builtins:type", "torch:load", "torch:nn",
-    "torch.nn:Missing", "agents.checkpoint:sys.modules", "json:JSONDecoder", "not_imported:Thing", "", ":", "os:", 3,
+    "torch.nn:Missing", "neoteny.agents.checkpoint:sys.modules", "json:JSONDecoder", "not_imported:Thing", "",
+    ":", "os:", 3,
 ]  # fmt: skip
 
 
@@ -440,7 +440,9 @@ OTHER_FILES: dict[str, Callable[[Path], Any]] = {
     "a wrong setting": lambda path: save_file(
         {},
         path,
-        metadata={"neoteny": '{"reg": {"method": "plasticity.penalties.l2:L2", "settings": {"map": [["mass", 1]]}}}'},
+        metadata={
+            "neoteny": '{"reg": {"method": "neoteny.plasticity.penalties.l2:L2", "settings": {"map": [["mass", 1]]}}}'
+        },
     ),
     "an unknown space": lambda path: save_file({}, path, metadata={"neoteny": '{"a": {"space": {"sphere": 3}}}'}),
 }

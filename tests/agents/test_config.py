@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 import pytest
 import sb3_contrib
 from gymnasium import spaces
+from neoteny.agents import AGENTS, AgentConfig, Continual, Encoded, Network, ReplayAtSwitch
+from neoteny.plasticity import L2Init
 from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-import configs
-from agents import AGENTS, AgentConfig, Continual, Encoded, Network, ReplayAtSwitch
-from plasticity import L2Init
+from neoteny import configs
 
 FILES = sorted((configs.FOLDER / "agents").glob("*.yaml"))
 ENVS = {"ppo": "CartPole-v1", "dqn": "CartPole-v1", "sac": "Pendulum-v1"}

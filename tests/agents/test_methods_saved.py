@@ -12,10 +12,9 @@ import torch
 from agent_zoo import difference, learned_state
 from method_witness import CASES, Act, agent, go_on, silence, watch
 from method_zoo import make, parts
-
-from plasticity import METHODS, Compose
-from plasticity.projections import SpectralNorm, WeightClipping
-from plasticity.seeding import own_seed
+from neoteny.plasticity import METHODS, Compose
+from neoteny.plasticity.projections import SpectralNorm, WeightClipping
+from neoteny.plasticity.seeding import own_seed
 
 COMPOSED = ["l2-init+redo", "self-normalized-resets+plasticity-injection"]
 every_case = pytest.mark.parametrize("case", CASES)

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-
-from configs import ConfigError
-from envs.shifts import Clock, Shift, Site, Transform
+from neoteny.configs import ConfigError
+from neoteny.envs.shifts import Clock, Shift, Site, Transform
 
 PIXELS = spaces.Box(0, 255, (2, 2, 3), np.uint8)
 CELLS = spaces.Box(0, np.broadcast_to(np.array([10, 5, 2], np.uint8), (7, 7, 3)), dtype=np.uint8)

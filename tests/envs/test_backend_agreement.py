@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from counting_env import sequence
-
-from envs import ContinualVectorEnv, Task
-from envs.backends import make_backend
-from envs.interface import Interface
-from envs.shifts import parse_shift
+from neoteny.envs import ContinualVectorEnv, Task
+from neoteny.envs.backends import make_backend
+from neoteny.envs.interface import Interface
+from neoteny.envs.shifts import parse_shift
 
 envpool = pytest.importorskip("envpool")
 

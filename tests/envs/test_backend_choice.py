@@ -8,10 +8,9 @@ import sys
 import numpy as np
 import pytest
 from counting_env import ID
-
-from envs import ConfigError, Task, backends
-from envs.backends import AsyncBackend, EnvPoolBackend, GymnasiumBackend, VectorBackend, make_backend
-from envs.shifts import parse_shift
+from neoteny.envs import ConfigError, Task, backends
+from neoteny.envs.backends import AsyncBackend, EnvPoolBackend, GymnasiumBackend, VectorBackend, make_backend
+from neoteny.envs.shifts import parse_shift
 
 envpool = pytest.importorskip("envpool")
 
@@ -129,11 +128,11 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str, users: tuple[str, .
     ("env", "package", "user", "message"),
     [
         (
-            "MinAtar/Breakout-v1", "minatar", "envs.minatar",
+            "MinAtar/Breakout-v1", "minatar", "neoteny.envs.minatar",
             "env: 'MinAtar/Breakout-v1' needs the extra 'minatar': pip install 'neoteny[minatar]'",
         ),
         (
-            "Meta-World/hammer-v3", "metaworld", "envs.metaworld",
+            "Meta-World/hammer-v3", "metaworld", "neoteny.envs.metaworld",
             "env: 'Meta-World/hammer-v3' needs the extra 'metaworld': pip install 'neoteny[metaworld]'",
         ),
         (

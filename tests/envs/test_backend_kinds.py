@@ -10,10 +10,9 @@ import pytest
 from counting_env import BOTH, GO, ID, TERMINATE, TRUNCATE, Counting, sequence
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
-
-from envs import ConfigError, ContinualVectorEnv, Task
-from envs.backends import Backend, GymnasiumBackend, make_backend
-from envs.shifts import parse_shift
+from neoteny.envs import ConfigError, ContinualVectorEnv, Task
+from neoteny.envs.backends import Backend, GymnasiumBackend, make_backend
+from neoteny.envs.shifts import parse_shift
 
 envpool = pytest.importorskip("envpool")
 

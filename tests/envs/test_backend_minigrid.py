@@ -12,9 +12,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-
-from envs import Task, minigrid
-from envs.backends import Backend, EnvPoolBackend, envpool_ids, make_backend
+from neoteny.envs import Task, minigrid
+from neoteny.envs.backends import Backend, EnvPoolBackend, envpool_ids, make_backend
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, WAIT = range(7)
 EMPTY, DOOR, KEY, BOX, GOAL, LAVA = 1, 4, 5, 7, 8, 9

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from counting_env import GO, TERMINATE
 from gymnasium import spaces
-
-from envs import Task
-from envs.backends import make_backend
-from envs.backends.base import tidy
+from neoteny.envs import Task
+from neoteny.envs.backends import make_backend
+from neoteny.envs.backends.base import tidy
 
 envpool = pytest.importorskip("envpool")
 

@@ -8,9 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-
-from envs import ConfigError, Task, minigrid
-from envs.backends import make_backend
+from neoteny.envs import ConfigError, Task, minigrid
+from neoteny.envs.backends import make_backend
 
 LEFT, RIGHT, FORWARD, WAIT = 0, 1, 2, 6
 EAST, SOUTH, WEST, NORTH = range(4)

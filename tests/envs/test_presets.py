@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from neoteny.envs import ConfigError, ContinualVectorEnv, TaskSequence
+from neoteny.envs.checker import CheckError, check_sequence
+from neoteny.envs.shifts import PermuteObservation
 
-import configs
-from envs import ConfigError, ContinualVectorEnv, TaskSequence
-from envs.checker import CheckError, check_sequence
-from envs.shifts import PermuteObservation
+from neoteny import configs
 
 PRESETS = configs.names("envs")
 #: Each of its ten environments compiles a large model, several times over.
@@ -101,6 +101,6 @@ def test_checker_finds_a_switch_that_does_not_come(monkeypatch: pytest.MonkeyPat
 
 
 def test_checker_finds_observations_outside_their_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envs.interface.Interface.observe", lambda self, observations: observations + 200)
+    monkeypatch.setattr("neoteny.envs.interface.Interface.observe", lambda self, observations: observations + 200)
     with pytest.raises(CheckError, match="the observations are not in"):
         check_sequence(TaskSequence.load("minigrid-seq"))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from counting_env import BOTH, GO, ID, TERMINATE, TRUNCATE
 from gymnasium.utils.env_checker import check_env, data_equivalence
+from neoteny.envs import ContinualVectorEnv, TaskSequence
+from neoteny.envs.registration import ContinualEnv
 from stable_baselines3.common import env_checker as sb3_checker
 
-import configs
-from envs import ContinualVectorEnv, TaskSequence
-from envs.registration import ContinualEnv
+from neoteny import configs
 
 PRESETS = configs.names("envs")
 #: Those that are made in a moment and have discrete actions; tests/envs/test_presets.py checks every one.
@@ -37,7 +37,7 @@ def counting(tmp_path: Path) -> str:
 
 
 def test_importing_envs_registers_every_preset() -> None:
-    code = "import envs, gymnasium; print(*(i for i in gymnasium.registry if i.startswith('neoteny/')))"
+    code = "import neoteny.envs, gymnasium; print(*(i for i in gymnasium.registry if i.startswith('neoteny/')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {f"neoteny/{preset}-v0" for preset in PRESETS} <= set(done.stdout.split())
     assert len(PRESETS) >= 3

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from neoteny.envs import ConfigError
+from neoteny.envs.shifts import PermuteAction, Shift, Slip, StickyActions
 from shift_site import real, site
-
-from envs import ConfigError
-from envs.shifts import PermuteAction, Shift, Slip, StickyActions
 
 
 @pytest.mark.parametrize("start", [0, 5])

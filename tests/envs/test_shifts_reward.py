@@ -7,10 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from neoteny.envs import ConfigError
+from neoteny.envs.shifts import FlipReward, Goal, ScaleReward, Shift, get_parameter, set_parameters
 from shift_site import site
-
-from envs import ConfigError
-from envs.shifts import FlipReward, Goal, ScaleReward, Shift, get_parameter, set_parameters
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ import pytest
 from gymnasium import spaces
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from neoteny.envs import ConfigError
+from neoteny.envs.shifts import SHIFTS, Shift, parse_shift
 from shift_site import CELLS, PIXELS, chain, real, site
-
-from envs import ConfigError
-from envs.shifts import SHIFTS, Shift, parse_shift
 
 
 @pytest.mark.parametrize(
@@ -65,11 +64,13 @@ def test_wrong_settings_are_named(written: object, message: str) -> None:
 
 def test_shifts_alone_need_neither_torch_nor_mujoco() -> None:
     code = (
-        "import sys, types; sys.modules['envs'] = types.ModuleType('envs'); sys.modules['envs'].__path__ = ['envs']\n"
-        "import envs.shifts; print({'torch', 'stable_baselines3', 'mujoco', 'pygame', 'minigrid'} & set(sys.modules))"
+        "import sys, types; envs = types.ModuleType('neoteny.envs'); envs.__path__ = [sys.argv[1]]\n"
+        "sys.modules['neoteny.envs'] = envs; import neoteny.envs.shifts\n"
+        "print({'torch', 'stable_baselines3', 'mujoco', 'pygame', 'minigrid'} & set(sys.modules))"
     )
-    root = Path(__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "set()\n"
+    folder = Path(__file__).parents[2] / "envs"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 # Any shifts, one after another, on any space

@@ -9,11 +9,10 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
-
-from envs import ConfigError
-from envs.minigrid import SPACE as CELLS
-from envs.shifts import describe, identity
-from envs.spaces import SharedSpaces
+from neoteny.envs import ConfigError
+from neoteny.envs.minigrid import SPACE as CELLS
+from neoteny.envs.shifts import describe, identity
+from neoteny.envs.spaces import SharedSpaces
 
 INF = np.inf
 TWO, FOUR = spaces.Discrete(2), spaces.Discrete(4)

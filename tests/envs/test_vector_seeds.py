@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 from counting_env import ID, sequence
+from neoteny.envs import ContinualVecEnv, ContinualVectorEnv, Task
+from neoteny.envs.shifts import parse_shift
 from trajectories import RANDOM, each_random, same, trajectory
-
-from envs import ContinualVecEnv, ContinualVectorEnv, Task
-from envs.shifts import parse_shift
 
 
 @each_random

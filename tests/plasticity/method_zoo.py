@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plasticity import METHODS, Compose, Method, Penalty
+from neoteny.plasticity import METHODS, Compose, Method, Penalty
 
 PENALTIES = [name for name, cls in METHODS.items() if issubclass(cls, Penalty)]
 

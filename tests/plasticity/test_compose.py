@@ -11,10 +11,9 @@ from method_network import (
     before_step,
     grads,
 )
+from neoteny.plasticity import L2, Compose, Spectral
+from neoteny.plasticity.seeding import own_seed
 from torch import nn
-
-from plasticity import L2, Compose, Spectral
-from plasticity.seeding import own_seed
 
 
 def test_compose_acts_in_the_order_given():

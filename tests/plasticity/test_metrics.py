@@ -1,8 +1,7 @@
 import pytest
 import torch
+from neoteny.plasticity import dormant_units, spectral_norms
 from torch import nn
-
-from plasticity import dormant_units, spectral_norms
 
 
 def test_spectral_norms_by_hand():

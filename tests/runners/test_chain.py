@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from neoteny.agents import PPO
+from neoteny.runners import chain, continual_rl
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-from agents import PPO
-from runners import chain, continual_rl
 
 SEQUENCE = """
 tasks:
@@ -30,7 +29,7 @@ def command(tmp_path):
 
     def make(out: str, *more: str) -> tuple[list[str], Path]:
         arguments = [*argv, "--out", str(tmp_path / out), *more]
-        from runners.command_line import parse
+        from neoteny.runners.command_line import parse
 
         return arguments, parse(arguments, "")[0].folder
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from plasticity import L2, Compose
-from runners import continual_rl
-from runners.command_line import parse
+from neoteny.plasticity import L2, Compose
+from neoteny.runners import continual_rl
+from neoteny.runners.command_line import parse
 
 PROGRAM = Path(continual_rl.__file__)
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from configs import ConfigError
-from plasticity import Compose, Spectral
-from runners import continual_rl, regs
-from runners.command_line import parse
+from neoteny.configs import ConfigError
+from neoteny.plasticity import Compose, Spectral
+from neoteny.runners import continual_rl, regs
+from neoteny.runners.command_line import parse
 
 NORM = {"network": {"layer_norm": True}}
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from runners import report
+from neoteny.runners import report
 
 
 def make_runs(folder: Path, methods: dict[str, list[float]], tasks: int = 2) -> Path:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from neoteny.runners import chain, continual_rl
+from neoteny.runners.command_line import parse
 from safetensors.torch import load_file
-
-from runners import chain, continual_rl
-from runners.command_line import parse
 
 PENDULUM = """
 tasks:

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-
-from runners.returns import Returns
+from neoteny.runners.returns import Returns
 
 
 def lockstep(success: float, steps: int, limit: int, copies: int, seed: int = 0) -> Returns:

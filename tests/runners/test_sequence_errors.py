@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from runners import continual_rl
+from neoteny.runners import continual_rl
 
 GRID, POLE = "MiniGrid-Empty-5x5-v0", "CartPole-v1"
 
@@ -112,8 +111,8 @@ def test_refused(text: str, said: list[str], tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("env", "package", "user", "said"),
     [
-        ("MinAtar/Breakout-v1", "minatar", "envs.minatar", ["env:", "pip install 'neoteny[minatar]'"]),
-        ("Meta-World/hammer-v3", "metaworld", "envs.metaworld", ["env:", "pip install 'neoteny[metaworld]'"]),
+        ("MinAtar/Breakout-v1", "minatar", "neoteny.envs.minatar", ["env:", "pip install 'neoteny[minatar]'"]),
+        ("Meta-World/hammer-v3", "metaworld", "neoteny.envs.metaworld", ["env:", "pip install 'neoteny[metaworld]'"]),
         ("Ant-v5", "mujoco", "gymnasium.envs.mujoco", ["env:", "pip install 'neoteny[mujoco]'"]),
     ],
     ids=["minatar", "metaworld", "mujoco"],

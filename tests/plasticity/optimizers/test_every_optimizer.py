@@ -5,10 +5,9 @@ import random
 
 import pytest
 import torch
+from neoteny.plasticity import METHODS, OPTIMIZERS, UPGD
+from neoteny.plasticity.optimizers import Prepared
 from torch import nn
-
-from plasticity import METHODS, OPTIMIZERS, UPGD
-from plasticity.optimizers import Prepared
 
 
 def network() -> nn.Sequential:

@@ -6,12 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from neoteny.plasticity import TRAC, ReDo, ShrinkAndPerturb, WeightClipping
+from neoteny.plasticity.optimizers.trac import erfi
+from neoteny.plasticity.resets.units import moments
 from scipy import special
 from torch import Tensor, nn
-
-from plasticity import TRAC, ReDo, ShrinkAndPerturb, WeightClipping
-from plasticity.optimizers.trac import erfi
-from plasticity.resets.units import moments
 
 DISCOUNTS = (0.9, 0.99)
 

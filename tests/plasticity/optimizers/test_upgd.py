@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
+from neoteny.plasticity import UPGD, ShrinkAndPerturb
+from neoteny.plasticity.seeding import own_seed
 from torch import nn
-
-from plasticity import UPGD, ShrinkAndPerturb
-from plasticity.seeding import own_seed
 
 
 def parameter(*values: float) -> nn.Parameter:

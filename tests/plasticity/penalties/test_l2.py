@@ -3,10 +3,9 @@ import io
 
 import pytest
 import torch
+from neoteny.plasticity import L2, L2Init
+from neoteny.plasticity.method import Penalty
 from torch import Tensor, nn
-
-from plasticity import L2, L2Init
-from plasticity.method import Penalty
 
 
 def network() -> nn.Sequential:

@@ -3,10 +3,9 @@ import copy
 import pytest
 import torch
 from layers_by_hand import DOUBLE, linear
+from neoteny.plasticity import Parseval, Spectral, SpectralSpectrum
+from neoteny.plasticity.method import Penalty
 from torch import Tensor, nn
-
-from plasticity import Parseval, Spectral, SpectralSpectrum
-from plasticity.method import Penalty
 
 
 def random(layer: nn.Module, seed: int = 0) -> nn.Module:

@@ -2,12 +2,11 @@ import math
 
 import pytest
 import torch
+from neoteny.plasticity import Wasserstein
+from neoteny.plasticity.method import Penalty
+from neoteny.plasticity.penalties.wasserstein import pair
 from scipy import optimize, stats
 from torch import Tensor, nn
-
-from plasticity import Wasserstein
-from plasticity.method import Penalty
-from plasticity.penalties.wasserstein import pair
 
 DOUBLE = torch.float64
 

@@ -2,9 +2,8 @@ import copy
 
 import pytest
 import torch
+from neoteny.plasticity import LayerReset
 from torch import nn
-
-from plasticity import LayerReset
 
 
 def made(**settings: int) -> tuple[nn.Sequential, torch.optim.Optimizer, LayerReset]:

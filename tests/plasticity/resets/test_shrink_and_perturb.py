@@ -2,10 +2,9 @@ import copy
 
 import pytest
 import torch
+from neoteny.plasticity import ShrinkAndPerturb
+from neoteny.plasticity.resets.initial import another_draw
 from torch import Tensor, nn
-
-from plasticity import ShrinkAndPerturb
-from plasticity.resets.initial import another_draw
 
 
 def generator(seed: int = 0) -> torch.Generator:

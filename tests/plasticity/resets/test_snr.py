@@ -2,10 +2,9 @@ import copy
 
 import pytest
 import torch
+from neoteny.plasticity import SelfNormalizedResets
+from neoteny.plasticity.resets.snr import BINS, silence_threshold
 from torch import Tensor, nn
-
-from plasticity import SelfNormalizedResets
-from plasticity.resets.snr import BINS, silence_threshold
 
 
 def histogram(*counts: int) -> Tensor:

@@ -1,0 +1,38 @@
+"""Reinforcement learning agents that stay trainable, task after task.
+
+.. code-block:: python
+
+    from neoteny import PPO, ContinualVecEnv, Spectral, TaskSequence
+
+The names below are imported when they are first used, so that ``import neoteny`` alone takes no time. Everything else
+is in :mod:`neoteny.agents`, :mod:`neoteny.envs` and :mod:`neoteny.plasticity`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neoteny.agents import DQN, PPO, SAC, Continual
+    from neoteny.envs import ContinualVecEnv, TaskSequence
+    from neoteny.plasticity import Spectral
+
+__version__ = "0.2.0.dev0"
+
+__all__ = ["DQN", "PPO", "SAC", "Continual", "ContinualVecEnv", "Spectral", "TaskSequence", "__version__"]
+
+_HOMES = {
+    "neoteny.agents": ("DQN", "PPO", "SAC", "Continual"),
+    "neoteny.envs": ("ContinualVecEnv", "TaskSequence"),
+    "neoteny.plasticity": ("Spectral",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
