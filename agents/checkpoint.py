@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from neoteny.plasticity import Method
-from neoteny.plasticity.method import Compose
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from stable_baselines3.common.buffers import BaseBuffer
 from torch import Tensor, nn
+
+from neoteny.plasticity import Method
+from neoteny.plasticity.method import Compose
 
 #: What a file may name: networks and their parts, optimizers, buffers, methods.
 CLASSES = (nn.Module, torch.optim.Optimizer, BaseBuffer, Method)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, ClassVar, Self
 
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
 from neoteny.agents.encoders import find_encoder
 from neoteny.agents.networks import ACTIVATIONS, WIDENING, Activation, Where, check_parts, units
 from neoteny.agents.optimizers import ADAM, OptimizerSetting
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
-from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -11,6 +11,11 @@ from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.save_util import recursive_getattr
+from stable_baselines3.common.type_aliases import GymEnv
+from torch import nn
+
 from neoteny.agents import normalization
 from neoteny.agents.replay import choose_class, count_from_empty
 from neoteny.agents.saving import TRANSIENT, Reg, Saved
@@ -18,10 +23,6 @@ from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 from neoteny.plasticity import Handle, Method
 from neoteny.plasticity.optimizers import Prepared
 from neoteny.plasticity.seeding import own_seed
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.save_util import recursive_getattr
-from stable_baselines3.common.type_aliases import GymEnv
-from torch import nn
 
 #: Layers whose dotted name has one of these parts belong to the critic, all others to the actor,
 #: an encoder that both share among them.

@@ -8,14 +8,15 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import stable_baselines3 as sb3
 from gymnasium import spaces
-from neoteny.agents.config import STRICT, Fraction, Network, OffPolicyConfig
-from neoteny.agents.continual import Continual
-from neoteny.agents.networks import QPolicy, check_parts
-from neoteny.agents.switch import ReplayAtSwitch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
+
+from neoteny.agents.config import STRICT, Fraction, Network, OffPolicyConfig
+from neoteny.agents.continual import Continual
+from neoteny.agents.networks import QPolicy, check_parts
+from neoteny.agents.switch import ReplayAtSwitch
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)

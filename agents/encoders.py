@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from neoteny.configs import find_class
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from torch import Tensor, nn
+
+from neoteny.configs import find_class
 
 #: One-hot encoding goes by table for cells with at most this many values.
 TABLE = 4096

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from gymnasium import spaces
-from neoteny.agents.encoders import OneHot, encoder_for
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -16,6 +15,8 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import Tensor, nn
 from torch.distributions import Categorical
+
+from neoteny.agents.encoders import OneHot, encoder_for
 
 Activation = Literal["relu", "tanh", "leaky-relu", "leaky-relu-0.1", "elu", "gelu"]
 #: In which networks something is: none, all, or those of one role (a DQN's are all critic).

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 import torch
-from neoteny.configs import ConfigError
-from neoteny.plasticity.optimizers import OPTIMIZERS
 from pydantic import BeforeValidator, InstanceOf
 
 from neoteny import configs
+from neoteny.configs import ConfigError
+from neoteny.plasticity.optimizers import OPTIMIZERS
 
 #: How torch's optimizers run, not what they compute; and what is set elsewhere.
 NOT_SETTINGS = ("params", "lr", "base", "foreach", "maximize", "capturable", "differentiable", "fused", "seed")

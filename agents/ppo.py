@@ -6,13 +6,14 @@ from typing import Annotated, Any, ClassVar
 
 import stable_baselines3 as sb3
 from gymnasium import spaces
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+
 from neoteny.agents.buffers import TensorRollouts
 from neoteny.agents.config import STRICT, AgentConfig, Fraction
 from neoteny.agents.continual import Continual
 from neoteny.agents.networks import ActorCritic
 from neoteny.agents.switch import AtSwitch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic.dataclasses import dataclass
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)

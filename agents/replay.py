@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from neoteny.agents.checkpoint import CheckpointError
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
+
+from neoteny.agents.checkpoint import CheckpointError
 
 
 class TensorReplay(ReplayBuffer):

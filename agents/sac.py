@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic.dataclasses import dataclass
+
 from neoteny.agents.config import STRICT, Network, OffPolicyConfig
 from neoteny.agents.continual import Continual
 from neoteny.agents.networks import SoftActorCritic
 from neoteny.agents.switch import ReplayAtSwitch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
-from pydantic.dataclasses import dataclass
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from neoteny.agents import checkpoint, normalization
-from neoteny.agents.checkpoint import CheckpointError
-from neoteny.agents.replay import filled, refill
-from neoteny.agents.switch import AtSwitch
-from neoteny.plasticity import Method
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_device
+
+from neoteny.agents import checkpoint, normalization
+from neoteny.agents.checkpoint import CheckpointError
+from neoteny.agents.replay import filled, refill
+from neoteny.agents.switch import AtSwitch
+from neoteny.plasticity import Method
 
 #: One method for the whole agent, or one for each role; None or a missing role: nothing.
 Reg = Method | Mapping[str, Method | None] | None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from neoteny.agents.config import STRICT
 from pydantic.dataclasses import dataclass
+
+from neoteny.agents.config import STRICT
 
 if TYPE_CHECKING:
     from neoteny.agents.continual import Continual

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import numpy as np
+
 from neoteny.configs import ConfigError
 from neoteny.envs.sequence import TaskSequence
 from neoteny.envs.shifts import Array, describe

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import gymnasium as gym
+
 from neoteny.configs import ConfigError
 
 #: The module that registers the ids with this beginning, and the extra that installs what it needs.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+
 from neoteny.configs import ConfigError
 from neoteny.envs.backends import Backend
 from neoteny.envs.sequence import Task

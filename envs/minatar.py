@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from minatar import Environment
+
 from neoteny.envs.shifts import Array
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")

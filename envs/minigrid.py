@@ -16,6 +16,7 @@ from minigrid.core.grid import Grid
 from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Goal
 from minigrid.minigrid_env import MiniGridEnv
+
 from neoteny.configs import ConfigError
 from neoteny.envs.shifts import Array
 

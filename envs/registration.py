@@ -17,11 +17,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
+from neoteny import configs
 from neoteny.envs.sequence import Segment, TaskSequence
 from neoteny.envs.shifts import Array
 from neoteny.envs.vector import ContinualVectorEnv
-
-from neoteny import configs
 
 
 def make_vec(

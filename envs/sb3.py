@@ -6,11 +6,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
 from neoteny.envs.sequence import Segment, TaskSequence
 from neoteny.envs.shifts import Array
 from neoteny.envs.vector import ContinualVectorEnv
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 
 class ContinualVecEnv(VecEnv):

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from neoteny.envs.shifts import Shift, parse_shift
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from neoteny import configs
+from neoteny.envs.shifts import Shift, parse_shift
 
 STRICT = ConfigDict(extra="forbid")
 

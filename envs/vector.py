@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+
 from neoteny.configs import ConfigError
 from neoteny.envs.backends import Backend, make_backend
 from neoteny.envs.interface import Interface

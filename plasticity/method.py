@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import torch
-from neoteny.plasticity.layers import Heads, Layer, select_layers
-from neoteny.plasticity.seeding import own_seed
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from neoteny.plasticity.layers import Heads, Layer, select_layers
+from neoteny.plasticity.seeding import own_seed
 
 
 class Removable(Protocol):

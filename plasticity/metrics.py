@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 
 import torch
-from neoteny.plasticity.layers import MATRICES, smaller_gram
 from torch import Tensor, nn
+
+from neoteny.plasticity.layers import MATRICES, smaller_gram
 
 
 @torch.no_grad()

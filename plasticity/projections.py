@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Heads, smaller_gram
 from neoteny.plasticity.method import Method
 from neoteny.plasticity.penalties.spectral import power_iteration_, warm_up_
 from neoteny.plasticity.schedule import check_every, due, new_counter
-from torch import Tensor
 
 #: The exact σ₁ is taken larger by so many units of rounding: none can leave a weight above its bound.
 ROUNDING = 100

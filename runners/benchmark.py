@@ -26,6 +26,14 @@ from typing import Any
 import gymnasium as gym
 import stable_baselines3 as sb3
 import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from neoteny import configs
 from neoteny.agents import AGENTS, AgentConfig, OneHot
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
@@ -36,14 +44,6 @@ from neoteny.runners.experiment import find_agent
 from neoteny.runners.method_costs import WIDTHS, compare_methods
 from neoteny.runners.throughput import RACES, compare_backends
 from neoteny.runners.timing import Slice, figures, measure, show, texts
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
-
-from neoteny import configs
 
 #: Environment steps of an agent's slice, at least: rounded up to whole rollouts with their updates.
 SLICE = 2048

@@ -15,6 +15,10 @@ from typing import Any
 import torch
 import yaml
 from gymnasium.spaces import Box
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
 from neoteny.agents import CheckpointError, Continual
 from neoteny.configs import ConfigError, read_yaml
 from neoteny.envs import ContinualVecEnv, Segment
@@ -23,9 +27,6 @@ from neoteny.runners.display import Display
 from neoteny.runners.experiment import Experiment
 from neoteny.runners.recorder import Recorder
 from neoteny.runners.records import Checkpoints, Events, Table, read_rows, write_text
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 #: Exact spectral norms are computed this often per task.
 NORMS_PER_TASK = 10

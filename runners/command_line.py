@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import yaml
+
+from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.plasticity import METHODS, Method
 from neoteny.runners import regs
 from neoteny.runners.experiment import KINDS, Experiment, Run, compose, find_agent, load_presets, plain
-
-from neoteny import configs
 
 
 def parse_value(text: str) -> Any:

@@ -12,6 +12,7 @@ import sys
 
 try:
     import yaml
+
     from neoteny.agents import NonFiniteError
     from neoteny.configs import ConfigError
     from neoteny.runners.chain import Chain

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from neoteny import configs
 from neoteny.agents import AGENTS, AtSwitch, Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import Shift, TaskSequence
@@ -16,10 +20,6 @@ from neoteny.plasticity import Method
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.runners import regs
 from neoteny.runners.regs import Reg
-from pydantic import ConfigDict, NonNegativeInt, PositiveInt
-from pydantic.dataclasses import dataclass
-
-from neoteny import configs
 
 KINDS = ("env", "agent", "reg")
 

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from neoteny import configs
 from neoteny.agents import Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.plasticity import Compose, ContinualBackprop, Method
 from neoteny.runners.experiment import Experiment, compose, load_presets
 from neoteny.runners.timing import Seconds, Slice, figures, measure, show
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-
-from neoteny import configs
 
 WIDTHS = (64, 256, 1024)
 ENV = "minigrid-permute"

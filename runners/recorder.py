@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
 from neoteny.agents import Continual
 from neoteny.envs import Segment, Visit
 from neoteny.plasticity import spectral_norms
 from neoteny.runners.display import Display
 from neoteny.runners.records import mean
 from neoteny.runners.returns import Returns
-from stable_baselines3.common.callbacks import BaseCallback
 
 
 class Recorder(BaseCallback):

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.plasticity import METHODS, Compose, Method
-
-from neoteny import configs
 
 ROLES = ("actor", "critic")
 #: Settings of the agent that a reg may have beside a method, or instead of one.

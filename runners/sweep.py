@@ -16,7 +16,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from neoteny.runners.command_line import parse
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,6 +25,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from neoteny.runners.command_line import parse
 
 sys.path.append(os.getcwd())  # as in continual_rl.py
 PROGRAM = Path(__file__).with_name("continual_rl.py")

@@ -12,14 +12,14 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
-from neoteny.configs import ConfigError
-from neoteny.envs import ContinualVectorEnv, Task, TaskSequence, extras
-from neoteny.runners.timing import Seconds, Slice, figures, measure, show, texts
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from neoteny import configs
+from neoteny.configs import ConfigError
+from neoteny.envs import ContinualVectorEnv, Task, TaskSequence, extras
+from neoteny.runners.timing import Seconds, Slice, figures, measure, show, texts
 
 #: What the backends are compared with.
 PLAIN = "SyncVectorEnv"

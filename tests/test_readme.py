@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from neoteny import configs
 from neoteny.plasticity import METHODS
 from neoteny.plasticity.optimizers import OPTIMIZERS
 from neoteny.runners import continual_rl
-
-from neoteny import configs
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)

@@ -6,6 +6,7 @@ import logging
 from functools import cache
 
 import gymnasium as gym
+
 from neoteny.configs import ConfigError, suggestion
 from neoteny.envs import extras
 from neoteny.envs.backends.base import Backend, Step

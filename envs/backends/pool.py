@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+
 from neoteny.configs import ConfigError
 from neoteny.envs import minigrid
 from neoteny.envs.backends.base import Step, tidy

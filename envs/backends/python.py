@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
 from neoteny.configs import ConfigError
 from neoteny.envs import minigrid
 from neoteny.envs.backends.base import Step, tidy

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
+from pydantic.dataclasses import dataclass
+
 from neoteny.configs import ConfigError
 from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe
 from neoteny.envs.shifts.settings import Actions, Probability, Ramp
-from pydantic.dataclasses import dataclass
 
 
 @dataclass(frozen=True)

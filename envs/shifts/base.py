@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
+
 from neoteny.configs import ConfigError
 
 Array = np.ndarray[Any, Any]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator, InstanceOf
+
 from neoteny.configs import suggestion
 from neoteny.envs.shifts.settings import is_number
-from pydantic import BeforeValidator, InstanceOf
 
 #: How many numbers each distribution takes (None: at least one), and how one value is drawn.
 DISTRIBUTIONS: dict[str, tuple[int | None, Callable[[np.random.Generator, Any], float]]] = {

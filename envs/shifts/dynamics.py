@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
 from neoteny.envs.shifts.base import Shift, Site, Transform, need_parameter
 from neoteny.envs.shifts.draw import Drawn
 from neoteny.envs.shifts.settings import Ramp
-from pydantic import model_validator
-from pydantic.dataclasses import dataclass
 
 
 @dataclass(frozen=True)

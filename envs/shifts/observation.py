@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
 from neoteny.configs import ConfigError
 from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe
 from neoteny.envs.shifts.settings import Deviation, Numbers, Ramp
-from pydantic import model_validator
-from pydantic.dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
+
 from neoteny.configs import ConfigError, suggestion
 from neoteny.envs.shifts.base import Array
 

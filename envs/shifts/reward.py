@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic.dataclasses import dataclass
+
 from neoteny.envs.shifts.base import Shift, Site, Transform, need_parameter
 from neoteny.envs.shifts.settings import Finite, Ramp
-from pydantic.dataclasses import dataclass
 
 
 def _scaled(site: Site, factor: float, ramp: int) -> Transform:

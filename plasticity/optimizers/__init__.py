@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+
 from neoteny.plasticity.optimizers.muon import Muon
 from neoteny.plasticity.optimizers.trac import TRAC
 from neoteny.plasticity.optimizers.upgd import UPGD
-from torch import nn
-from torch.optim import Optimizer
 
 #: Every optimizer by the name that YAML and the command line call it.
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "muon": Muon, "trac": TRAC, "upgd": UPGD}

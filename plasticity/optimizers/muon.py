@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from neoteny.plasticity.layers import select_layers
-from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
+
+from neoteny.plasticity.layers import select_layers
+from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 
 
 class Muon(StepByStep):

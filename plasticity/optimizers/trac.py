@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
+
+from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 
 #: With this width of the steps the sum in :func:`erfi` is as exact as float64 is.
 WIDTH = 0.25

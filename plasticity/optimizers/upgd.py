@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
-from neoteny.plasticity.seeding import own_seed
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
+
+from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
+from neoteny.plasticity.seeding import own_seed
 
 
 class UPGD(StepByStep):

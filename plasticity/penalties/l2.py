@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Heads
 from neoteny.plasticity.method import Penalty, gradients_of
-from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)

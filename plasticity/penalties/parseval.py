@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import smaller_gram
 from neoteny.plasticity.method import Penalty, gradients_of
 from neoteny.plasticity.penalties.spectral import Spectral
 from neoteny.plasticity.schedule import check_every, is_first, new_counter
-from torch import Tensor
 
 
 def update_pulls_(pulls: list[Tensor], weights: list[Tensor], level: float, power: int) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Penalty, gradients_of
-from torch import Tensor
 
 #: Added of the old singular vector to the new one. It vanishes beside any matrix that is not zero, and keeps the
 #: vector alive beside one that is.

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Heads
 from neoteny.plasticity.method import Penalty, gradients_of
 from neoteny.plasticity.schedule import check_every, due, new_counter
-from torch import Tensor
 
 
 def pair(weight: Tensor, target: Tensor) -> Tensor:

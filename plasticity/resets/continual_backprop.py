@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.resets.units import UnitMethod
 from neoteny.plasticity.resets.wiring import Link
 from neoteny.plasticity.schedule import new_counter
-from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)

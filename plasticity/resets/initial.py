@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from neoteny.plasticity.layers import Layer, smaller_gram
 from torch import Tensor
+
+from neoteny.plasticity.layers import Layer, smaller_gram
 
 
 def initial_scale(layer: Layer) -> Tensor:

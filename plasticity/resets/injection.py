@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
 from neoteny.plasticity.layers import MATRICES, NORMS, Heads
 from neoteny.plasticity.method import Removable
 from neoteny.plasticity.resets.initial import draw, fresh, initial_scale
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.schedule import new_counter
-from torch import Tensor, nn
-from torch.optim import Optimizer
 
 
 class Injected(nn.Sequential):

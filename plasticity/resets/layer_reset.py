@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Heads, Layer
 from neoteny.plasticity.resets.initial import draw, fresh
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import UnitMethod, forget_
-from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)

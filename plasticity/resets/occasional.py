@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.method import Method
 from neoteny.plasticity.schedule import check_every, due, new_counter
-from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)

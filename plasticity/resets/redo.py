@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.metrics import dormant_units
 from neoteny.plasticity.resets.units import UnitMethod
 from neoteny.plasticity.schedule import check_every, due, new_counter
-from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Heads
 from neoteny.plasticity.resets.initial import another_draw
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import forget_
 from neoteny.plasticity.schedule import new_counter
-from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)

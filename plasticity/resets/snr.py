@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+from torch import Tensor
+
 from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.resets.units import UnitMethod
 from neoteny.plasticity.schedule import check_every, due, new_counter
-from torch import Tensor
 
 #: Inter-firing times are counted in bins (2^(b−1), 2^b] updates, b = 0, 1, ….
 BINS = 24

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
 from neoteny.plasticity.layers import NORMS, Layer, select_layers
 from neoteny.plasticity.method import Method, Removable
 from neoteny.plasticity.resets.initial import draw, initial_scale
 from neoteny.plasticity.resets.wiring import Link, feeds, link_of
 from neoteny.plasticity.schedule import new_counter
-from torch import Tensor, nn
-from torch.optim import Optimizer
 
 
 def put_(tensor: Tensor, axis: int, units: Tensor, value: Tensor | float) -> None:

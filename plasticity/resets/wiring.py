@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from neoteny.plasticity.layers import MATRICES
 from torch import Tensor, nn
+
+from neoteny.plasticity.layers import MATRICES
 
 #: What may lie between a layer and the next without mixing, adding or reordering units, as autograd calls it.
 TRANSPARENT = frozenset(

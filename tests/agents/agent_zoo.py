@@ -11,12 +11,12 @@ import numpy as np
 import sb3_contrib
 import stable_baselines3 as sb3
 import torch
-from neoteny.agents import Continual
-from neoteny.plasticity import Method
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from neoteny import agents
+from neoteny.agents import Continual
+from neoteny.plasticity import Method
 
 
 class A2C(Continual, sb3.A2C):

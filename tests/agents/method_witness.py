@@ -13,12 +13,12 @@ import torch
 from agent_zoo import global_random_state
 from gymnasium import spaces
 from method_zoo import make, parts
-from neoteny.agents.encoders import SmallCNN
-from neoteny.plasticity import Method
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from neoteny import agents
+from neoteny.agents.encoders import SmallCNN
+from neoteny.plasticity import Method
 
 PICTURE = (1, 5, 4)
 POSITIONS = 3 * 2  # of the encoder's 3 x 3 filters

@@ -22,14 +22,15 @@ from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from neoteny.agents import PPO, CheckpointError, checkpoint
-from neoteny.agents.continual import Continual
-from neoteny.plasticity import L2, Compose, L2Init, Spectral
 from safetensors.torch import save_file
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from neoteny.agents import PPO, CheckpointError, checkpoint
+from neoteny.agents.continual import Continual
+from neoteny.plasticity import L2, Compose, L2Init, Spectral
 
 COUNTERS = ["num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate", "_total_timesteps"]
 

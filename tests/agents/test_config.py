@@ -9,8 +9,6 @@ from typing import Any, ClassVar
 import pytest
 import sb3_contrib
 from gymnasium import spaces
-from neoteny.agents import AGENTS, AgentConfig, Continual, Encoded, Network, ReplayAtSwitch
-from neoteny.plasticity import L2Init
 from pydantic import PositiveInt
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.env_util import make_vec_env
@@ -18,6 +16,8 @@ from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from neoteny import configs
+from neoteny.agents import AGENTS, AgentConfig, Continual, Encoded, Network, ReplayAtSwitch
+from neoteny.plasticity import L2Init
 
 FILES = sorted((configs.FOLDER / "agents").glob("*.yaml"))
 ENVS = {"ppo": "CartPole-v1", "dqn": "CartPole-v1", "sac": "Pendulum-v1"}

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from agent_zoo import CASES, Recorder, difference, layer_names, learned_state, weights
-from neoteny.agents import PPO, Continual, NonFiniteError
-from neoteny.plasticity import L2, Compose, L2Init, Method, Spectral, spectral_norms
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.logger import configure
+
+from neoteny.agents import PPO, Continual, NonFiniteError
+from neoteny.plasticity import L2, Compose, L2Init, Method, Spectral, spectral_norms
 
 HIDDEN = {
     "ppo": ["mlp_extractor.policy_net.0", "mlp_extractor.policy_net.2"],

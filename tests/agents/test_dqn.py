@@ -10,11 +10,12 @@ import pytest
 import stable_baselines3 as sb3
 import torch
 from agent_zoo import CASES, difference, learned_state
-from neoteny.agents import DQN, SAC, DQNConfig
-from neoteny.agents.dqn import DoubleTarget
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
+
+from neoteny.agents import DQN, SAC, DQNConfig
+from neoteny.agents.dqn import DoubleTarget
 
 
 class Fixed(nn.Module):

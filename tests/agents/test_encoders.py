@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from neoteny.agents import DQN, PPO, SAC, DQNConfig, Network, OneHot, PPOConfig, SACConfig, SmallCNN, encoder_for
-from neoteny.agents.networks import LeakyReLU01, rebuild_
-from neoteny.plasticity import L2
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from torch import Tensor, nn
 
 from neoteny import configs
+from neoteny.agents import DQN, PPO, SAC, DQNConfig, Network, OneHot, PPOConfig, SACConfig, SmallCNN, encoder_for
+from neoteny.agents.networks import LeakyReLU01, rebuild_
+from neoteny.plasticity import L2
 
 CELLS = spaces.Box(np.zeros((7, 7, 3)), np.tile([10, 5, 2], (7, 7, 1)), dtype=np.uint8)
 

@@ -9,15 +9,15 @@ import agent_zoo as zoo
 import gymnasium as gym
 import numpy as np
 import pytest
-from neoteny.agents import AGENTS, DQN, PPO, SAC, Continual, Network, PPOConfig
-from neoteny.envs import ContinualVecEnv, Task, TaskSequence
-from neoteny.plasticity import Method, Spectral
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnv, IdentityEnvBox, IdentityEnvMultiDiscrete
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from neoteny import configs
+from neoteny.agents import AGENTS, DQN, PPO, SAC, Continual, Network, PPOConfig
+from neoteny.envs import ContinualVecEnv, Task, TaskSequence
+from neoteny.plasticity import Method, Spectral
 
 #: Of the tests on whole tasks.
 SEED = 0

@@ -21,8 +21,9 @@ from method_witness import (
     wiring,
 )
 from method_zoo import make
-from neoteny.plasticity import METHODS
 from torch import Tensor
+
+from neoteny.plasticity import METHODS
 
 COMPOSED = ["l2-init+redo", "redo+weight-clipping"]
 RESETS = ["continual-backprop", "layer-reset", "plasticity-injection", "redo", "self-normalized-resets",

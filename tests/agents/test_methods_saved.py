@@ -12,6 +12,7 @@ import torch
 from agent_zoo import difference, learned_state
 from method_witness import CASES, Act, agent, go_on, silence, watch
 from method_zoo import make, parts
+
 from neoteny.plasticity import METHODS, Compose
 from neoteny.plasticity.projections import SpectralNorm, WeightClipping
 from neoteny.plasticity.seeding import own_seed

@@ -10,8 +10,9 @@ import torch
 from agent_zoo import difference
 from method_witness import CASES, Tiny, agent, go_on, moment, same, wiring
 from method_zoo import make
-from neoteny.plasticity import METHODS
 from torch import Tensor
+
+from neoteny.plasticity import METHODS
 
 AT_SWITCH = ["layer-reset", "plasticity-injection", "shrink-and-perturb"]
 LAST = {

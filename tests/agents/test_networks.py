@@ -11,10 +11,11 @@ import stable_baselines3 as sb3
 import torch
 from agent_zoo import difference
 from gymnasium import spaces
+from torch import Tensor, nn
+
 from neoteny.agents import PPO, Network, OneHot, PPOConfig
 from neoteny.agents.networks import ACTIVATIONS
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
-from torch import Tensor, nn
 
 EMPTY = TaskSequence(tasks=(Task("MiniGrid-Empty-5x5-v0", 1000),))
 

@@ -10,14 +10,14 @@ import stable_baselines3 as sb3
 import torch
 import yaml
 from agent_zoo import CASES, Case, difference, global_random_state, learned_state, reseed, weights
+from stable_baselines3.common.env_util import make_vec_env
+
+from neoteny import configs
 from neoteny.agents import AGENTS
 from neoteny.configs import ConfigError
 from neoteny.plasticity import OPTIMIZERS, TRAC, UPGD, L2Init, Muon
 from neoteny.runners.command_line import parse
 from neoteny.runners.experiment import plain
-from stable_baselines3.common.env_util import make_vec_env
-
-from neoteny import configs
 
 REGS = ("adam-equal-betas", "muon", "trac", "upgd")
 LEARNERS = ("ppo", "dqn", "sac")

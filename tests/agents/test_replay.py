@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from agent_zoo import CASES, difference, learned_state
 from gymnasium import spaces
-from neoteny.agents import DQN, CheckpointError
-from neoteny.agents.replay import TensorReplay, filled, refill
 from safetensors import safe_open
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import SimpleMultiObsEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from neoteny.agents import DQN, CheckpointError
+from neoteny.agents.replay import TensorReplay, filled, refill
 
 MEMORY = {"optimize_memory_usage": True, "replay_buffer_kwargs": {"handle_timeout_termination": False}}
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from agent_zoo import CASES, Recorder, difference, learned_state
-from neoteny.agents import AGENTS, PPO, AtSwitch, DQNAtSwitch, ReplayAtSwitch, SACAtSwitch
-from neoteny.agents.normalization import statistics
 from pydantic import ValidationError
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from neoteny import configs
+from neoteny.agents import AGENTS, PPO, AtSwitch, DQNAtSwitch, ReplayAtSwitch, SACAtSwitch
+from neoteny.agents.normalization import statistics
 
 OPTIMIZERS = {"ppo": ["policy"], "dqn": ["policy"], "sac": ["actor", "critic", ""]}
 

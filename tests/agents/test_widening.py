@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from neoteny.agents import DQN, PPO, SAC, DQNConfig, Network, PPOConfig, QPolicy, SACConfig
-from neoteny.agents.networks import WIDENING, CReLU, Fourier, Torsos, rebuild_, torso
 from torch import Tensor, nn
 
 from neoteny import configs
+from neoteny.agents import DQN, PPO, SAC, DQNConfig, Network, PPOConfig, QPolicy, SACConfig
+from neoteny.agents.networks import WIDENING, CReLU, Fourier, Torsos, rebuild_, torso
 
 
 class Dots(gym.Env[np.ndarray[Any, Any], Any]):

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
 from neoteny.envs import Task, TaskSequence
 
 GO, TERMINATE, TRUNCATE, BOTH = range(4)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+
 from neoteny.configs import ConfigError
 from neoteny.envs.shifts import Clock, Shift, Site, Transform
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from counting_env import sequence
+
 from neoteny.envs import ContinualVectorEnv, Task
 from neoteny.envs.backends import make_backend
 from neoteny.envs.interface import Interface

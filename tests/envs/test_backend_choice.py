@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from counting_env import ID
+
 from neoteny.envs import ConfigError, Task, backends
 from neoteny.envs.backends import AsyncBackend, EnvPoolBackend, GymnasiumBackend, VectorBackend, make_backend
 from neoteny.envs.shifts import parse_shift

@@ -10,6 +10,7 @@ import pytest
 from counting_env import BOTH, GO, ID, TERMINATE, TRUNCATE, Counting, sequence
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
+
 from neoteny.envs import ConfigError, ContinualVectorEnv, Task
 from neoteny.envs.backends import Backend, GymnasiumBackend, make_backend
 from neoteny.envs.shifts import parse_shift

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+
 from neoteny.envs import Task, minigrid
 from neoteny.envs.backends import Backend, EnvPoolBackend, envpool_ids, make_backend
 

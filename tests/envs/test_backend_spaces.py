@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from counting_env import GO, TERMINATE
 from gymnasium import spaces
+
 from neoteny.envs import Task
 from neoteny.envs.backends import make_backend
 from neoteny.envs.backends.base import tidy

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from counting_env import GO, ID, TERMINATE, TRUNCATE, Counting, sequence
 from gymnasium import spaces
+from pydantic.dataclasses import dataclass
+
 from neoteny.envs import ConfigError, ContinualVectorEnv, PermuteObservation, Shift, Site, Task, Transform
 from neoteny.envs.backends import make_backend
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import parse_shift
 from neoteny.envs.spaces import SharedSpaces
-from pydantic.dataclasses import dataclass
 
 #: What the shift below was told, in order.
 HEARD: list[tuple[str, Any]] = []

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
 from neoteny.envs import ConfigError, Task, minigrid
 from neoteny.envs.backends import make_backend
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from neoteny import configs
 from neoteny.envs import ConfigError, ContinualVectorEnv, TaskSequence
 from neoteny.envs.checker import CheckError, check_sequence
 from neoteny.envs.shifts import PermuteObservation
-
-from neoteny import configs
 
 PRESETS = configs.names("envs")
 #: Each of its ten environments compiles a large model, several times over.

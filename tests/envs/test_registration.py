@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from counting_env import BOTH, GO, ID, TERMINATE, TRUNCATE
 from gymnasium.utils.env_checker import check_env, data_equivalence
-from neoteny.envs import ContinualVectorEnv, TaskSequence
-from neoteny.envs.registration import ContinualEnv
 from stable_baselines3.common import env_checker as sb3_checker
 
 from neoteny import configs
+from neoteny.envs import ContinualVectorEnv, TaskSequence
+from neoteny.envs.registration import ContinualEnv
 
 PRESETS = configs.names("envs")
 #: Those that are made in a moment and have discrete actions; tests/envs/test_presets.py checks every one.

@@ -6,9 +6,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 from counting_env import GO, ID, TRUNCATE, sequence
-from neoteny.envs import ContinualVecEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+
+from neoteny.envs import ContinualVecEnv
 
 
 class Rollouts(BaseCallback):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from counting_env import sequence
-from neoteny.envs import ConfigError, PermuteObservation, Task, TaskSequence
 
 from neoteny import configs
+from neoteny.envs import ConfigError, PermuteObservation, Task, TaskSequence
 
 A = Task("A-v0", 10, kwargs={"size": 5, "view": 7}, shifts=(PermuteObservation(),))
 B = Task("B-v0", 20)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from neoteny.envs import ConfigError, PermuteObservation, Task, TaskSequence
 
 from neoteny import configs
+from neoteny.envs import ConfigError, PermuteObservation, Task, TaskSequence
 
 GOOD = {"env": "MiniGrid-Empty-5x5-v0", "steps": 10}
 

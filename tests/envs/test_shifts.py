@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from counting_env import ID, sequence
 from gymnasium import spaces
+from shift_site import site
+
 from neoteny.envs import ConfigError, ContinualVectorEnv, PermuteObservation, Task
 from neoteny.envs.shifts import parse_shift
-from shift_site import site
 
 PERMUTED = Task("MiniGrid-DoorKey-5x5-v0", 20, shifts=(PermuteObservation(),))
 

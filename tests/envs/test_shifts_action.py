@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from shift_site import real, site
+
 from neoteny.envs import ConfigError
 from neoteny.envs.shifts import PermuteAction, Shift, Slip, StickyActions
-from shift_site import real, site
 
 
 @pytest.mark.parametrize("start", [0, 5])

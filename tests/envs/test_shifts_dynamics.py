@@ -7,9 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from shift_site import site
+
 from neoteny.envs import ConfigError
 from neoteny.envs.shifts import Draw, Dynamics, get_parameter, parse_draw, parse_shift, set_parameters
-from shift_site import site
 
 CHANGED = {"gravity": 5.0, "masscart": 2.0, "masspole": 0.5, "length": 1.5, "force_mag": 20.0}
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from shift_site import CELLS, PIXELS, real, site
+
 from neoteny.envs import ConfigError
 from neoteny.envs.shifts import NoiseObservation, OffsetObservation, ScaleObservation, Shift
-from shift_site import CELLS, PIXELS, real, site
 
 OBSERVATIONS = np.array([[1, -2, 0], [0.5, 4, -1]], np.float32)
 BOX = real([-1, 0, -np.inf], [1, 2, np.inf])

@@ -7,9 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from shift_site import site
+
 from neoteny.envs import ConfigError
 from neoteny.envs.shifts import FlipReward, Goal, ScaleReward, Shift, get_parameter, set_parameters
-from shift_site import site
 
 
 @pytest.mark.parametrize(

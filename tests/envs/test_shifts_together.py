@@ -12,9 +12,10 @@ import pytest
 from gymnasium import spaces
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from shift_site import CELLS, PIXELS, chain, real, site
+
 from neoteny.envs import ConfigError
 from neoteny.envs.shifts import SHIFTS, Shift, parse_shift
-from shift_site import CELLS, PIXELS, chain, real, site
 
 
 @pytest.mark.parametrize(

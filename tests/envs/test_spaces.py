@@ -9,6 +9,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
+
 from neoteny.envs import ConfigError
 from neoteny.envs.minigrid import SPACE as CELLS
 from neoteny.envs.shifts import describe, identity

@@ -9,9 +9,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from counting_env import BOTH, GO, ID, TERMINATE, TRUNCATE, sequence
+from trajectories import each_random, same
+
 from neoteny.envs import ConfigError, ContinualVecEnv, ContinualVectorEnv, Task
 from neoteny.envs.shifts import parse_shift
-from trajectories import each_random, same
 
 # ----------------------------------------------------------------------------------------- endings, exactly
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from counting_env import ID, sequence
+from trajectories import RANDOM, each_random, same, trajectory
+
 from neoteny.envs import ContinualVecEnv, ContinualVectorEnv, Task
 from neoteny.envs.shifts import parse_shift
-from trajectories import RANDOM, each_random, same, trajectory
 
 
 @each_random

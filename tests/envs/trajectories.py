@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from counting_env import ID
+
 from neoteny.envs import ContinualVectorEnv, PermuteObservation, Task
 
 #: Environments that draw their layouts, in both backends, and the counting one.

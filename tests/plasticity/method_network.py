@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from method_zoo import PENALTIES, make, parts
-from neoteny.plasticity import METHODS, Method
 from torch import Tensor, nn
+
+from neoteny.plasticity import METHODS, Method
 
 every_method = pytest.mark.parametrize("name", [*METHODS, "compose"])
 every_penalty = pytest.mark.parametrize("name", PENALTIES)

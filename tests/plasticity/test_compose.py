@@ -11,9 +11,10 @@ from method_network import (
     before_step,
     grads,
 )
+from torch import nn
+
 from neoteny.plasticity import L2, Compose, Spectral
 from neoteny.plasticity.seeding import own_seed
-from torch import nn
 
 
 def test_compose_acts_in_the_order_given():

@@ -5,10 +5,11 @@ from itertools import pairwise
 import pytest
 import stable_baselines3 as sb3
 import torch
-from neoteny.plasticity import Layer, select_layers
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.envs import FakeImageEnv
 from torch import nn
+
+from neoteny.plasticity import Layer, select_layers
 
 
 def names(layers: list[Layer]) -> list[str]:

@@ -20,8 +20,9 @@ from method_network import (
     train,
 )
 from method_zoo import IN_USE, RETURNING, make, parts
-from neoteny.plasticity import L2, METHODS
 from torch import nn
+
+from neoteny.plasticity import L2, METHODS
 
 
 def test_names_are_those_of_the_registry():

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from neoteny.plasticity import dormant_units, spectral_norms
 from torch import nn
+
+from neoteny.plasticity import dormant_units, spectral_norms
 
 
 def test_spectral_norms_by_hand():

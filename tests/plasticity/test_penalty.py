@@ -16,8 +16,9 @@ from method_network import (
     train,
 )
 from method_zoo import RETURNING, make
-from neoteny.plasticity import L2, METHODS, Penalty
 from torch import Tensor, nn
+
+from neoteny.plasticity import L2, METHODS, Penalty
 
 
 @every_penalty

@@ -3,8 +3,9 @@ import copy
 import pytest
 import torch
 from layers_by_hand import DOUBLE, linear
-from neoteny.plasticity import Method, NormalizeAndProject, SpectralNorm, WeightClipping
 from torch import Tensor, nn
+
+from neoteny.plasticity import Method, NormalizeAndProject, SpectralNorm, WeightClipping
 
 
 def attach(method: Method, module: nn.Module) -> Method:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from neoteny.agents import PPO
-from neoteny.runners import chain, continual_rl
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from neoteny.agents import PPO
+from neoteny.runners import chain, continual_rl
 
 SEQUENCE = """
 tasks:

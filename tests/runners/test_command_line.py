@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from neoteny.plasticity import L2, Compose
 from neoteny.runners import continual_rl
 from neoteny.runners.command_line import parse

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from neoteny.runners import continual_rl
-from neoteny.runners.command_line import parse
-from neoteny.runners.records import read_rows
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from neoteny import configs
+from neoteny.runners import continual_rl
+from neoteny.runners.command_line import parse
+from neoteny.runners.records import read_rows
 
 REGS = configs.names("regs")
 #: What they are seen by in TensorBoard, beside what every run shows.

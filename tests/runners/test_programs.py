@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from neoteny.runners import benchmark, method_costs, report, sweep, throughput, timing
 from rich.progress import Progress
+
+from neoteny.runners import benchmark, method_costs, report, sweep, throughput, timing
 
 TINY = "--num-tasks 2 --steps-per-task 1024 --num-envs 16 --agent.n_steps 16 --agent.network.hidden [8]".split()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from neoteny.configs import ConfigError
 from neoteny.plasticity import Compose, Spectral
 from neoteny.runners import continual_rl, regs

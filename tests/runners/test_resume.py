@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from neoteny.runners import chain, continual_rl
 from neoteny.runners.command_line import parse
-from safetensors.torch import load_file
 
 PENDULUM = """
 tasks:

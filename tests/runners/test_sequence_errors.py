@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from neoteny.runners import continual_rl
 
 GRID, POLE = "MiniGrid-Empty-5x5-v0", "CartPole-v1"

@@ -5,9 +5,10 @@ import random
 
 import pytest
 import torch
+from torch import nn
+
 from neoteny.plasticity import METHODS, OPTIMIZERS, UPGD
 from neoteny.plasticity.optimizers import Prepared
-from torch import nn
 
 
 def network() -> nn.Sequential:

@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
-from neoteny.plasticity import Muon, PlasticityInjection
 from torch import nn
+
+from neoteny.plasticity import Muon, PlasticityInjection
 
 
 def network(seed: int = 0) -> nn.Sequential:

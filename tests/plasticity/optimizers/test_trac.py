@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import special
+from torch import Tensor, nn
+
 from neoteny.plasticity import TRAC, ReDo, ShrinkAndPerturb, WeightClipping
 from neoteny.plasticity.optimizers.trac import erfi
 from neoteny.plasticity.resets.units import moments
-from scipy import special
-from torch import Tensor, nn
 
 DISCOUNTS = (0.9, 0.99)
 

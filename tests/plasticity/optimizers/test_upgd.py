@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from neoteny.plasticity import UPGD, ShrinkAndPerturb
 from neoteny.plasticity.seeding import own_seed
-from torch import nn
 
 
 def parameter(*values: float) -> nn.Parameter:

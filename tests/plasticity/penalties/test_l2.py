@@ -3,9 +3,10 @@ import io
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from neoteny.plasticity import L2, L2Init
 from neoteny.plasticity.method import Penalty
-from torch import Tensor, nn
 
 
 def network() -> nn.Sequential:

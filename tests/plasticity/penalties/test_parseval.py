@@ -3,9 +3,10 @@ import copy
 import pytest
 import torch
 from layers_by_hand import DOUBLE, linear
+from torch import Tensor, nn
+
 from neoteny.plasticity import Parseval, Spectral, SpectralSpectrum
 from neoteny.plasticity.method import Penalty
-from torch import Tensor, nn
 
 
 def random(layer: nn.Module, seed: int = 0) -> nn.Module:

@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from neoteny.plasticity import Spectral
-from neoteny.plasticity.penalties.spectral import power_iteration_, spectral_penalty, warm_up_
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from neoteny.plasticity import Spectral
+from neoteny.plasticity.penalties.spectral import power_iteration_, spectral_penalty, warm_up_
 
 KS = (1, 2, 3, 4, 8)
 

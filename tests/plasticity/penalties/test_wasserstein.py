@@ -2,11 +2,12 @@ import math
 
 import pytest
 import torch
+from scipy import optimize, stats
+from torch import Tensor, nn
+
 from neoteny.plasticity import Wasserstein
 from neoteny.plasticity.method import Penalty
 from neoteny.plasticity.penalties.wasserstein import pair
-from scipy import optimize, stats
-from torch import Tensor, nn
 
 DOUBLE = torch.float64
 

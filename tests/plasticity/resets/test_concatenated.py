@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from neoteny.agents import DQN, PPO, SAC, DQNConfig, Network, PPOConfig, SACConfig
 from neoteny.agents.networks import CReLU
 from neoteny.plasticity import ContinualBackprop, PlasticityInjection, ReDo, SelfNormalizedResets
 from neoteny.plasticity.resets.units import UnitMethod
-from torch import Tensor, nn
 
 AGENTS: dict[str, tuple[Any, Any, str]] = {
     "ppo": (PPO, PPOConfig(num_envs=1, n_steps=8, batch_size=8, n_epochs=1), "CartPole-v1"),

@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
-from neoteny.plasticity import ContinualBackprop
 from torch import Tensor, nn
+
+from neoteny.plasticity import ContinualBackprop
 
 
 def two_units(**settings: float) -> tuple[nn.Sequential, torch.optim.Optimizer, ContinualBackprop]:

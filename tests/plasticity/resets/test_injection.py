@@ -4,11 +4,12 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+
 from neoteny.agents import DQN, PPO, SAC
 from neoteny.plasticity import PlasticityInjection
 from neoteny.plasticity.resets.injection import Injected
-from stable_baselines3.common.base_class import BaseAlgorithm
-from torch import nn
 
 INPUTS = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
 

@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
-from neoteny.plasticity import LayerReset
 from torch import nn
+
+from neoteny.plasticity import LayerReset
 
 
 def made(**settings: int) -> tuple[nn.Sequential, torch.optim.Optimizer, LayerReset]:

@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 from layers_by_hand import adam, update
-from neoteny.plasticity import ReDo
 from torch import nn
+
+from neoteny.plasticity import ReDo
 
 
 def hand(every: int = 1, tau: float = 0.3) -> tuple[nn.Sequential, torch.optim.Optimizer, ReDo]:

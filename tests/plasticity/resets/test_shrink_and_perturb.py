@@ -2,9 +2,10 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from neoteny.plasticity import ShrinkAndPerturb
 from neoteny.plasticity.resets.initial import another_draw
-from torch import Tensor, nn
 
 
 def generator(seed: int = 0) -> torch.Generator:

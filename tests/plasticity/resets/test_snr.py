@@ -2,9 +2,10 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from neoteny.plasticity import SelfNormalizedResets
 from neoteny.plasticity.resets.snr import BINS, silence_threshold
-from torch import Tensor, nn
 
 
 def histogram(*counts: int) -> Tensor:

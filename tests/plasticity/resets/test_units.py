@@ -6,14 +6,15 @@ import gymnasium as gym
 import pytest
 import torch
 from layers_by_hand import adam, update
+from stable_baselines3.common.envs import FakeImageEnv
+from torch import Tensor, nn
+
 from neoteny.agents import DQN, PPO, SAC
 from neoteny.plasticity import LayerReset, ReDo
 from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.resets.initial import initial_scale
 from neoteny.plasticity.resets.units import UnitMethod, reset_units_
 from neoteny.plasticity.resets.wiring import Link
-from stable_baselines3.common.envs import FakeImageEnv
-from torch import Tensor, nn
 
 
 def wiring(method: UnitMethod) -> dict[str, list[tuple[str, int, int, int]]]:
