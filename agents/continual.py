@@ -167,7 +167,9 @@ class Continual(Saved):
 
     def on_switch(self) -> None:
         """Another task begins: do what ``at_switch`` says, then tell the methods."""
-        self.at_switch.apply(self)
+        for name, value in self.at_switch.plain().items():
+            if value != "keep":
+                getattr(self, f"{value}_{name}")()
         for method in self.methods.values():
             method.on_switch()
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
 from neoteny.agents.config import STRICT
-
-if TYPE_CHECKING:
-    from neoteny.agents.continual import Continual
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -26,12 +23,6 @@ class AtSwitch:
 
     optimizer: Literal["keep", "reset"] = "keep"
     normalization: Literal["keep", "reset"] = "keep"
-
-    def apply(self, agent: Continual) -> None:
-        """Do to ``agent`` what the settings say."""
-        for name, value in self.plain().items():
-            if value != "keep":
-                getattr(agent, f"{value}_{name}")()
 
     def plain(self) -> dict[str, Any]:
         """The settings by name."""

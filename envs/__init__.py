@@ -3,8 +3,8 @@
 from neoteny.configs import ConfigError
 from neoteny.envs import registration
 from neoteny.envs.sb3 import ContinualVecEnv
-from neoteny.envs.sequence import Segment, Task, TaskSequence, Visit
 from neoteny.envs.shifts import SHIFTS, Clock, PermuteObservation, Shift, Site, Transform
+from neoteny.envs.tasks import Segment, Task, TaskSequence, Visit
 from neoteny.envs.vector import ContinualVectorEnv
 
 __all__ = [

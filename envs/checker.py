@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from neoteny.configs import ConfigError
-from neoteny.envs.sequence import TaskSequence
 from neoteny.envs.shifts import Array, describe
+from neoteny.envs.tasks import TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
 
 

@@ -10,9 +10,9 @@ from gymnasium import spaces
 
 from neoteny.configs import ConfigError
 from neoteny.envs.backends import Backend
-from neoteny.envs.sequence import Task
 from neoteny.envs.shifts import Array, Clock, Site, Transform, describe, identity
 from neoteny.envs.spaces import SharedSpaces
+from neoteny.envs.tasks import Task
 
 
 class Interface:

@@ -19,8 +19,8 @@ import gymnasium as gym
 import numpy as np
 
 from neoteny import configs
-from neoteny.envs.sequence import Segment, TaskSequence
 from neoteny.envs.shifts import Array
+from neoteny.envs.tasks import Segment, TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from neoteny.envs.sequence import Segment, TaskSequence
 from neoteny.envs.shifts import Array
+from neoteny.envs.tasks import Segment, TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
 
 

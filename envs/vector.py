@@ -13,9 +13,9 @@ from gymnasium.vector.utils import batch_space
 from neoteny.configs import ConfigError
 from neoteny.envs.backends import Backend, make_backend
 from neoteny.envs.interface import Interface
-from neoteny.envs.sequence import Segment, TaskSequence, Visit
 from neoteny.envs.shifts import Array
 from neoteny.envs.spaces import SharedSpaces
+from neoteny.envs.tasks import Segment, TaskSequence, Visit
 
 
 def shared_spaces(sequence: TaskSequence) -> SharedSpaces:

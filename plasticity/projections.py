@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neoteny.plasticity.layers import Heads, smaller_gram
 from neoteny.plasticity.method import Method
-from neoteny.plasticity.penalties.spectral import power_iteration_, warm_up_
+from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 from neoteny.plasticity.schedule import check_every, due, new_counter
 
 #: The exact σ₁ is taken larger by so many units of rounding: none can leave a weight above its bound.

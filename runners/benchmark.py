@@ -37,9 +37,9 @@ from neoteny import configs
 from neoteny.agents import AGENTS, AgentConfig, OneHot
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
-from neoteny.envs.minigrid import CellImage
+from neoteny.envs.suites.minigrid import CellImage
 from neoteny.plasticity import Method, Penalty, Spectral
-from neoteny.plasticity.penalties.spectral import power_iteration_
+from neoteny.plasticity.power_iteration import power_iteration_
 from neoteny.runners.experiment import find_agent
 from neoteny.runners.method_costs import WIDTHS, compare_methods
 from neoteny.runners.throughput import RACES, compare_backends

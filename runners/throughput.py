@@ -18,7 +18,8 @@ from rich.table import Table
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.envs import ContinualVectorEnv, Task, TaskSequence, extras
+from neoteny.envs import ContinualVectorEnv, Task, TaskSequence
+from neoteny.envs.suites import extras
 from neoteny.runners.timing import Seconds, Slice, figures, measure, show, texts
 
 #: What the backends are compared with.

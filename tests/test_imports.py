@@ -75,7 +75,7 @@ PLANTED = {
     "another package's, as a whole": ("envs/spaces.py", "from neoteny import agents"),
     "the runners'": ("agents/ppo.py", "import neoteny.runners.experiments"),
     "a circle's": ("agents/config.py", "from neoteny.agents import ppo"),
-    "a circle's, for types": ("agents/switch.py", "if TYPE_CHECKING:\n    from neoteny.agents.continual import Continual"),
+    "a circle's, for types": ("agents/switch.py", "if TYPE_CHECKING:\n    import neoteny.agents.continual"),
     "a circle of rooms'": ("envs/shifts/base.py", "from neoteny.envs.suites.minigrid import SPACE"),
     "an old name's": ("envs/spaces.py", "from envs.shifts import describe"),
     "someone else's": ("plasticity/layers.py", "import gymnasium"),

@@ -8,11 +8,11 @@ from functools import cache
 import gymnasium as gym
 
 from neoteny.configs import ConfigError, suggestion
-from neoteny.envs import extras
 from neoteny.envs.backends.base import Backend, Step
 from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
 from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
-from neoteny.envs.sequence import Task
+from neoteny.envs.suites import extras
+from neoteny.envs.tasks import Task
 
 __all__ = [
     "BACKENDS", "AsyncBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step", "VectorBackend", "envpool_ids",

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium import spaces
 
-from neoteny.envs.sequence import Task
 from neoteny.envs.shifts import Array
+from neoteny.envs.tasks import Task
 
 Step = tuple[Array, Array, Array, Array]
 

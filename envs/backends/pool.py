@@ -12,10 +12,10 @@ import numpy as np
 from gymnasium import spaces
 
 from neoteny.configs import ConfigError
-from neoteny.envs import minigrid
 from neoteny.envs.backends.base import Step, tidy
-from neoteny.envs.sequence import Task
 from neoteny.envs.shifts import Array
+from neoteny.envs.suites import minigrid
+from neoteny.envs.tasks import Task
 
 
 @cache

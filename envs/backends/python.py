@@ -14,10 +14,10 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from neoteny.configs import ConfigError
-from neoteny.envs import minigrid
 from neoteny.envs.backends.base import Step, tidy
-from neoteny.envs.sequence import Task
 from neoteny.envs.shifts import Array, get_parameter, set_parameters
+from neoteny.envs.suites import minigrid
+from neoteny.envs.tasks import Task
 
 
 class Adjustable(gym.Wrapper[Any, Any, Any, Any]):

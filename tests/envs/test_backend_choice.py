@@ -129,11 +129,11 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str, users: tuple[str, .
     ("env", "package", "user", "message"),
     [
         (
-            "MinAtar/Breakout-v1", "minatar", "neoteny.envs.minatar",
+            "MinAtar/Breakout-v1", "minatar", "neoteny.envs.suites.minatar",
             "env: 'MinAtar/Breakout-v1' needs the extra 'minatar': pip install 'neoteny[minatar]'",
         ),
         (
-            "Meta-World/hammer-v3", "metaworld", "neoteny.envs.metaworld",
+            "Meta-World/hammer-v3", "metaworld", "neoteny.envs.suites.metaworld",
             "env: 'Meta-World/hammer-v3' needs the extra 'metaworld': pip install 'neoteny[metaworld]'",
         ),
         (

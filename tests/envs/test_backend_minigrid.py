@@ -13,8 +13,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from neoteny.envs import Task, minigrid
+from neoteny.envs import Task
 from neoteny.envs.backends import Backend, EnvPoolBackend, envpool_ids, make_backend
+from neoteny.envs.suites import minigrid
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, WAIT = range(7)
 EMPTY, DOOR, KEY, BOX, GOAL, LAVA = 1, 4, 5, 7, 8, 9

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from neoteny.envs import ConfigError, extras
+from neoteny.envs import ConfigError
+from neoteny.envs.suites import extras
 
 pytest.importorskip("minatar")
 extras.prepare("MinAtar/")
@@ -116,6 +117,6 @@ def test_an_idle_episode_is_cut_and_a_busy_one_is_not() -> None:
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minatar", None)
-    monkeypatch.delitem(sys.modules, "neoteny.envs.minatar")
+    monkeypatch.delitem(sys.modules, "neoteny.envs.suites.minatar")
     with pytest.raises(ConfigError, match=r"'MinAtar/Asterix-v1' needs the extra 'minatar': pip install 'neoteny\[min"):
         extras.prepare("MinAtar/Asterix-v1")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from neoteny.envs import ConfigError, Task, minigrid
+from neoteny.envs import ConfigError, Task
 from neoteny.envs.backends import make_backend
+from neoteny.envs.suites import minigrid
 
 LEFT, RIGHT, FORWARD, WAIT = 0, 1, 2, 6
 EAST, SOUTH, WEST, NORTH = range(4)

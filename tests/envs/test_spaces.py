@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neoteny.envs import ConfigError
-from neoteny.envs.minigrid import SPACE as CELLS
 from neoteny.envs.shifts import describe, identity
 from neoteny.envs.spaces import SharedSpaces
+from neoteny.envs.suites.minigrid import SPACE as CELLS
 
 INF = np.inf
 TWO, FOUR = spaces.Discrete(2), spaces.Discrete(4)

@@ -112,8 +112,13 @@ def test_refused(text: str, said: list[str], tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("env", "package", "user", "said"),
     [
-        ("MinAtar/Breakout-v1", "minatar", "neoteny.envs.minatar", ["env:", "pip install 'neoteny[minatar]'"]),
-        ("Meta-World/hammer-v3", "metaworld", "neoteny.envs.metaworld", ["env:", "pip install 'neoteny[metaworld]'"]),
+        ("MinAtar/Breakout-v1", "minatar", "neoteny.envs.suites.minatar", ["env:", "pip install 'neoteny[minatar]'"]),
+        (
+            "Meta-World/hammer-v3",
+            "metaworld",
+            "neoteny.envs.suites.metaworld",
+            ["env:", "'neoteny[metaworld]'"],
+        ),
         ("Ant-v5", "mujoco", "gymnasium.envs.mujoco", ["env:", "pip install 'neoteny[mujoco]'"]),
     ],
     ids=["minatar", "metaworld", "mujoco"],

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from neoteny.plasticity import Spectral
-from neoteny.plasticity.penalties.spectral import power_iteration_, spectral_penalty, warm_up_
+from neoteny.plasticity.penalties.spectral import spectral_penalty
+from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 
 KS = (1, 2, 3, 4, 8)
 

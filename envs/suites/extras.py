@@ -11,8 +11,8 @@ from neoteny.configs import ConfigError
 #: The module that registers the ids with this beginning, and the extra that installs what it needs.
 FAMILIES = {
     "ALE/": ("ale_py", ""),
-    "MinAtar/": ("neoteny.envs.minatar", "minatar"),
-    "Meta-World/": ("neoteny.envs.metaworld", "metaworld"),
+    "MinAtar/": ("neoteny.envs.suites.minatar", "minatar"),
+    "Meta-World/": ("neoteny.envs.suites.metaworld", "metaworld"),
 }
 
 #: The extra that Gymnasium's own environments need, by a part of their entry point.

@@ -37,7 +37,9 @@ def register() -> None:
     """Register the tasks with Gymnasium, once."""
     for task in ALL_V3_ENVIRONMENTS:
         if f"Meta-World/{task}" not in gym.registry:
-            gym.register(f"Meta-World/{task}", entry_point="neoteny.envs.metaworld:RandomPlaces", kwargs={"task": task})
+            gym.register(
+                f"Meta-World/{task}", entry_point="neoteny.envs.suites.metaworld:RandomPlaces", kwargs={"task": task}
+            )
 
 
 register()

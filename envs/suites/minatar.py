@@ -73,7 +73,7 @@ def register() -> None:
             if name not in gym.registry:
                 gym.register(
                     name,
-                    entry_point="neoteny.envs.minatar:MinAtar",
+                    entry_point="neoteny.envs.suites.minatar:MinAtar",
                     kwargs={"game": game, "use_minimal_action_set": minimal},
                 )
 

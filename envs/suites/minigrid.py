@@ -120,6 +120,6 @@ def one_layout(env: str, layout: int = 0, **kwargs: Any) -> OneLayout:
     return OneLayout(gym.make(env, **kwargs).unwrapped, layout)
 
 
-gym.register("neoteny/TwoGoals-v0", entry_point="neoteny.envs.minigrid:TwoGoals")
+gym.register("neoteny/TwoGoals-v0", entry_point="neoteny.envs.suites.minigrid:TwoGoals")
 for _id in [name for name in gym.registry if name.startswith("MiniGrid-")]:
-    gym.register(f"fixed/{_id}", entry_point="neoteny.envs.minigrid:one_layout", kwargs={"env": _id})
+    gym.register(f"fixed/{_id}", entry_point="neoteny.envs.suites.minigrid:one_layout", kwargs={"env": _id})
