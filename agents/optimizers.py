@@ -81,4 +81,5 @@ def parse_optimizer(value: object) -> OptimizerConfig:
 
 #: A setting of this type may be given as :func:`parse_optimizer` takes it.
 OptimizerSetting = Annotated[InstanceOf[OptimizerConfig], BeforeValidator(parse_optimizer)]
-ADAM = parse_optimizer("adam")
+#: Made without a trial optimizer: torch would load its compiler for that, which takes a second.
+ADAM = settings_of(torch.optim.Adam)()

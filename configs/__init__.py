@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -17,6 +19,9 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 FOLDER = Path(__file__).parent
+
+#: The setting that a class of one's own, named in place of a preset, stands for.
+CLASS_SETTINGS = {"agents": "algorithm", "regs": "method"}
 
 T = TypeVar("T")
 
@@ -52,14 +57,29 @@ def find_class(setting: str, name: str, known: Mapping[str, type], base: type) -
     """
     if ":" not in name:
         return choose(setting, name, known)
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(f"{setting}: {name!r} cannot be imported ({error})") from error
+    found = find_object(setting, name)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{setting}: {name!r} is no subclass of {base.__module__}.{base.__name__}")
     return found
+
+
+def import_from_here() -> None:
+    """Let what is named ``module:Name`` be looked for in the working directory first."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+
+
+def find_object(setting: str, name: str) -> Any:
+    """What ``module:Name`` names.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigError(f"{setting}: {name!r} cannot be imported ({error})") from error
 
 
 def class_name(cls: type, known: Mapping[str, type]) -> str:
@@ -91,13 +111,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load(kind: str, name_or_path: str) -> tuple[str, dict[str, Any]]:
-    """A preset by name, or any YAML file by path: its short name and its settings.
+    """A preset by name, any YAML file by path, or a class by ``module:Class``: its short name and its settings.
 
     ``kind`` is the folder under ``configs/``; its singular is the name of the setting in error messages.
     """
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"}:
         return path.stem, read_yaml(path)
+    if kind in CLASS_SETTINGS and ":" in name_or_path:
+        return name_or_path.rpartition(":")[2], {CLASS_SETTINGS[kind]: name_or_path}
     presets = {name: FOLDER / kind / f"{name}.yaml" for name in names(kind)}
     return name_or_path, read_yaml(choose(f"--{kind.removesuffix('s')}", name_or_path, presets))
 

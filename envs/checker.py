@@ -5,11 +5,14 @@ python -m neoteny.envs.checker my-seq.yaml
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import sys
 from typing import Any
 
 import numpy as np
 
+from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.envs.shifts import Array, describe
 from neoteny.envs.tasks import TaskSequence
@@ -100,15 +103,22 @@ def _alike(mine: Any, theirs: Any, place: str) -> None:
     _require(np.array_equal(mine, theirs), f"{place}: two copies of the same seed differ")
 
 
-def main(argv: list[str]) -> int:
-    if len(argv) != 1 or argv[0].startswith("-"):
-        print("usage: python -m neoteny.envs.checker NAME-OR-YAML\n\n" + (check_sequence.__doc__ or ""))
-        return 0 if argv in (["-h"], ["--help"]) else 2
+def main(argv: list[str], prog: str = "python -m neoteny.envs.checker") -> int:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Does a task sequence keep its promises?\n\n"
+        + (inspect.getdoc(check_sequence) or "").partition("\n\n")[2].partition("\n\nArgs")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("sequence", help=f"the path of a .yaml file, or one of {', '.join(configs.names('envs'))}")
+    options = parser.parse_args(argv)
+    configs.import_from_here()
     try:
-        sequence = TaskSequence.load(argv[0])
+        sequence = TaskSequence.load(options.sequence)
         steps = check_sequence(sequence)
     except ConfigError as error:
-        print(f"neoteny.envs.checker: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except CheckError as error:
         print(f"{sequence.name}: {error}", file=sys.stderr)

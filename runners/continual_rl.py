@@ -7,7 +7,6 @@ again, to the same numbers.
 """
 
 import logging
-import os
 import sys
 
 try:
@@ -15,9 +14,9 @@ try:
 
     from neoteny.agents import NonFiniteError
     from neoteny.configs import ConfigError
-    from neoteny.runners.chain import Chain
-    from neoteny.runners.command_line import parse
-    from neoteny.runners.display import summary
+    from neoteny.runners.experiments import parse
+    from neoteny.runners.runs import Chain
+    from neoteny.runners.runs.display import summary
 except (ImportError, SyntaxError) as error:
     print(
         f"continual_rl.py: this Python ({sys.executable}) cannot run Neoteny: {error}\n"
@@ -27,12 +26,9 @@ except (ImportError, SyntaxError) as error:
     sys.exit(2)
 
 
-sys.path.append(os.getcwd())  # a user's own modules, named in YAML as module:Class, are where the user is
-
-
-def main(argv: "list[str]") -> int:
-    """Run the command line ``argv``; the exit code."""
-    experiment, options = parse(argv, (__doc__ or "").split("\n\n")[0])
+def main(argv: "list[str]", prog: str = "continual_rl.py") -> int:
+    """Run the command line ``argv`` of a program called ``prog``; the exit code."""
+    experiment, options = parse(argv, (__doc__ or "").split("\n\n")[0], prog)
     if options.print_config:
         print(yaml.safe_dump(experiment.plain, sort_keys=False, allow_unicode=True), end="")
         return 0
@@ -40,21 +36,21 @@ def main(argv: "list[str]") -> int:
     logging.getLogger("neoteny").setLevel(logging.INFO)
     try:
         chain = Chain(experiment)
-        if not chain.finished:
+        if chain.coming:
             chain.run()
     except ConfigError as error:
-        print(f"continual_rl.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except NonFiniteError as error:
-        good = chain.agent_path()
-        print(f"continual_rl.py: training diverged: {error}", file=sys.stderr)
+        good = chain.folder.agent
+        print(f"{prog}: training diverged: {error}", file=sys.stderr)
         print(f"The last good state is {good}" if good else "It has no earlier state.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
-    summary(chain.tasks, str(experiment.folder))
-    print(f"Trained agent: {chain.agent_path()}\nDashboard:     tensorboard --logdir {experiment.run.out}")
+    summary(chain.folder.tasks, str(experiment.folder))
+    print(f"Trained agent: {chain.folder.agent}\nDashboard:     tensorboard --logdir {experiment.run.out}")
     print(f"Fingerprint:   {experiment.sequence.fingerprint()} (results of the same one are of the same tasks)")
     return 0
 

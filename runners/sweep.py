@@ -13,6 +13,7 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -26,9 +27,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from neoteny.runners.command_line import parse
+from neoteny.runners.experiments import parse
 
-sys.path.append(os.getcwd())  # as in continual_rl.py
 PROGRAM = Path(__file__).with_name("continual_rl.py")
 
 
@@ -43,14 +43,47 @@ def seeds(text: str) -> list[int]:
     return found
 
 
+def plan(options: argparse.Namespace, rest: list[str], prog: str) -> dict[str, list[str]]:
+    """The command of every run, by its folder. Exits with code 2 on a wrong setting, before anything runs."""
+    commands = {}
+    for env, agent, reg, seed in itertools.product(options.env, options.agent, options.reg, options.seeds):
+        arguments = ["--env", env, "--agent", agent, "--reg", reg, "--seed", str(seed), *rest]
+        experiment, _ = parse(arguments, prog=prog)
+        commands[str(experiment.folder)] = [sys.executable, str(PROGRAM), *arguments]
+    return commands
+
+
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def main(argv: list[str]) -> int:
+def run_all(commands: Mapping[str, list[str]], pool: ThreadPoolExecutor) -> list[str]:
+    """Run the commands in ``pool``; the folders of those that failed, each with its error on the console."""
+    failed = []
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("runs", total=len(commands))
+        futures = {pool.submit(run, command): folder for folder, command in commands.items()}
+        for future in as_completed(futures):
+            result = future.result()
+            if result.returncode:
+                failed.append(futures[future])
+                progress.console.print(f"FAILED {futures[future]}\n{result.stderr[-2000:]}", highlight=False)
+            progress.advance(bar)
+    return failed
+
+
+def main(argv: list[str], prog: str = "sweep.py") -> int:
     description, _, more = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
+        prog=prog,
         description=description,
         epilog=more,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -64,30 +97,10 @@ def main(argv: list[str]) -> int:
     options, rest = parser.parse_known_args(argv)
     if options.jobs < 1:
         parser.error(f"--jobs: at least 1 is needed, got {options.jobs}")
-    commands = {}
-    for env, agent, reg, seed in itertools.product(options.env, options.agent, options.reg, options.seeds):
-        arguments = ["--env", env, "--agent", agent, "--reg", reg, "--seed", str(seed), *rest]
-        experiment, _ = parse(arguments, "")  # a wrong setting ends the sweep before anything runs
-        commands[str(experiment.folder)] = [sys.executable, str(PROGRAM), *arguments]
-    failed = []
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    commands = plan(options, rest, prog)
     pool = ThreadPoolExecutor(options.jobs)
     try:
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            bar = progress.add_task("runs", total=len(commands))
-            futures = {pool.submit(run, command): folder for folder, command in commands.items()}
-            for future in as_completed(futures):
-                result = future.result()
-                if result.returncode:
-                    failed.append(futures[future])
-                    progress.console.print(f"FAILED {futures[future]}\n{result.stderr[-2000:]}", highlight=False)
-                progress.advance(bar)
+        failed = run_all(commands, pool)
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
         print("\nStopped. The same command goes on from the last checkpoints.", file=sys.stderr)

@@ -23,8 +23,8 @@ ALLOWED = {
     "runners": {"agents", "configs", "envs", "plasticity"},
 }
 
-#: The rooms under runners/, in an order in which each imports only those before it; the programs import all.
-RUNNERS = ("experiments", "runs", "reports", "benchmarks")
+#: The rooms under runners/, each importing only those before it. The programs import all, and nobody imports them.
+RUNNERS = ("measures", "experiments", "runs", "reports", "benchmarks")
 
 #: What each may not import of others', even where something else has loaded it.
 FORBIDDEN = {
@@ -38,28 +38,26 @@ def faults(root: Path) -> list[str]:
     """What breaks the rules in the checkout at ``root``."""
     found = []
     for module, path in import_graph.modules(root).items():
-        package, *inside = f"{module}.".removeprefix("neoteny.").rstrip(".").split(".")
+        _, package, room, *_ = f"{module}...".split(".")
         for source, name in import_graph.imports(path):
-            first, _, rest = source.partition(".")
-            if first in PACKAGES:
-                found.append(f"{module} imports {source}; here it is neoteny.{source}")
-            if first in FORBIDDEN.get(package, ()):
-                found.append(f"{module} imports {source}")
-            target = (rest or name).split(".")
-            if first == "neoteny" and package in ALLOWED and not _may(package, inside, target):
-                found.append(f"{module} imports {source}.{name}")
+            first, target, target_room, *_ = f"{source}.{name}...".split(".")
+            ours = first == "neoteny" and target in ALLOWED and package in ALLOWED
+            if (
+                first in PACKAGES  # without neoteny before it
+                or first in FORBIDDEN.get(package, ())
+                or (ours and target != package and target not in ALLOWED[package])
+                or (ours and target == "runners" and not _in_order(room, target_room))
+            ):
+                found.append(f"{module} imports {source} ({name})")
     graphs = (import_graph.between_files(root), import_graph.between_rooms(root))
     return found + [f"circle: {' > '.join(way)}" for graph in graphs if (way := import_graph.circle(graph))]
 
 
-def _may(package: str, inside: list[str], target: list[str]) -> bool:
-    if target[0] in PACKAGES and target[0] != package and target[0] not in ALLOWED[package]:
+def _in_order(room: str, target: str) -> bool:
+    """Whether what is in ``room`` under runners/, a room's or a program's name, may import ``target``."""
+    if target not in RUNNERS:  # a program
         return False
-    if package != "runners" or target[0] != "runners":
-        return True
-    if target[1:2] and target[1] in RUNNERS:
-        return inside[:1] == target[1:2] or inside[:1] not in [[room] for room in RUNNERS[: RUNNERS.index(target[1])]]
-    return False  # one program imports another, or a room a program
+    return room not in RUNNERS or RUNNERS.index(target) <= RUNNERS.index(room)
 
 
 def test_imports_go_one_way() -> None:

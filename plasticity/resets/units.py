@@ -86,8 +86,8 @@ class UnitMethod(Method):
     """A method that acts on units: the outputs of Linear layers and the channels of convolutions.
 
     Which layers take them is found out by :mod:`neoteny.plasticity.resets.wiring` in the passes before the first
-    update. A unit is left alone where that cannot be told (residual sums, recurrent layers), where a layer that takes it
-    is frozen or trained by another optimizer, and in output layers. The weights that lead out of a unit are its own,
+    update. A unit is left alone where that cannot be told (residual sums, recurrent layers), where a layer that takes
+    it is frozen or trained by another optimizer, and in output layers. The weights that lead out of a unit are its own,
     whichever layer's they are: ``heads`` and ``only`` choose the layers whose units these are.
 
     A unit's activation is what the next layer receives: after the activation function, normalization and pooling. A

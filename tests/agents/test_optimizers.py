@@ -16,8 +16,8 @@ from neoteny import configs
 from neoteny.agents import AGENTS
 from neoteny.configs import ConfigError
 from neoteny.plasticity import OPTIMIZERS, TRAC, UPGD, L2Init, Muon
-from neoteny.runners.command_line import parse
-from neoteny.runners.experiment import plain
+from neoteny.runners.experiments import parse
+from neoteny.runners.experiments.experiment import plain
 
 REGS = ("adam-equal-betas", "muon", "trac", "upgd")
 LEARNERS = ("ppo", "dqn", "sac")

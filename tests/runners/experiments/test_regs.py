@@ -9,8 +9,8 @@ import yaml
 
 from neoteny.configs import ConfigError
 from neoteny.plasticity import Compose, Spectral
-from neoteny.runners import continual_rl, regs
-from neoteny.runners.command_line import parse
+from neoteny.runners import continual_rl
+from neoteny.runners.experiments import parse, regs
 
 NORM = {"network": {"layer_norm": True}}
 

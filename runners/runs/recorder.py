@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from neoteny.agents import Continual
-from neoteny.envs import Segment, Visit
-from neoteny.plasticity import spectral_norms
-from neoteny.runners.display import Display
-from neoteny.runners.records import mean
-from neoteny.runners.returns import Returns
+from neoteny.envs import Segment
+from neoteny.runners.experiments import Experiment
+from neoteny.runners.measures import Returns, measure
+from neoteny.runners.runs.display import Display
+
+#: Networks are looked at this often per task.
+LOOKS_PER_TASK = 10
+
+#: At least so many environment steps lie between two rows of progress.csv.
+LOG_EVERY = 1024
 
 
 class Recorder(BaseCallback):
     """Collects the returns of a visit, rollout by rollout, and logs them with everything else."""
 
-    def __init__(self, display: Display):
+    def __init__(self, experiment: Experiment, display: Display):
         super().__init__()
+        self.experiment = experiment
         self.display = display
+        rollouts = -(-LOG_EVERY // experiment.rollout)
+        self.log_every = rollouts * experiment.agent.rollout_length  # steps of one environment
         self.begin_visit()
 
     def begin_visit(
@@ -39,12 +47,25 @@ class Recorder(BaseCallback):
         self.returns: list[float] = []
         self.lengths: list[int] = []
 
-    def begin_segment(self, segment: Segment, log_every: int, norms_every: int) -> None:
-        """A segment begins; ``log_every`` is in steps of one environment, ``norms_every`` in those stretches."""
+    def state(self) -> dict[str, Any]:
+        """What :meth:`begin_visit` takes, to go on in another process."""
+        ended, cuts = self.visit_returns.ended, self.visit_returns.cuts
+        return {"ended": ended, "cuts": cuts, "steps": self.steps, "seconds": self.seconds}
+
+    def begin_segment(self, segment: Segment) -> None:
+        """A segment begins."""
         self.segment = segment
-        self.log_every = log_every
-        self.norms_every = norms_every
+        stretches = self.experiment.budget(segment.visit) // (self.log_every * self.experiment.agent.num_envs)
+        self.look_every = max(1, stretches // LOOKS_PER_TASK)
+        self.display.task(segment.visit.index, segment.visit.task.label)
         self.started = time.perf_counter()
+
+    def end_segment(self) -> None:
+        """It has come to its end."""
+        self.seconds += time.perf_counter() - self.started
+        self.visit_returns.cut(self.steps)
+        if self.steps % self.log_every:
+            self.log_episodes()
 
     def _on_training_start(self) -> None:
         self.first_step = self.model.num_timesteps
@@ -72,7 +93,7 @@ class Recorder(BaseCallback):
     def _on_rollout_end(self) -> None:
         if self.steps % self.log_every == 0:
             self.log_episodes()
-            if self.steps // self.log_every % self.norms_every == 0:
+            if self.steps // self.log_every % self.look_every == 0:
                 self.log_networks()
             self.logger.dump(self.num_timesteps)
 
@@ -93,22 +114,17 @@ class Recorder(BaseCallback):
         self.returns, self.lengths = [], []
 
     def log_networks(self) -> dict[str, float]:
-        """Log the spectral norm of every trained layer, and what methods and optimizers have to say."""
-        held = [p for o in self.agent.optimizers().values() for group in o.param_groups for p in group["params"]]
-        norms = spectral_norms(self.agent.policy, {id(p) for p in held if p.requires_grad})
-        for name, norm in norms.items():
-            self.logger.record(f"spectral_norm/{name}", norm)
-        for role, method in self.agent.methods.items():
-            for name, value in method.scalars().items():
-                self.logger.record(f"reg/{role}/{name}", float(value))
-        for role, optimizer in self.agent.optimizers().items():
-            for name, value in getattr(optimizer, "scalars", dict)().items():
-                self.logger.record(f"optimizer{role.replace('.', '/')}/{name}", float(value))
-        return norms
+        """Log all metrics."""
+        found = measure(self.agent, self.experiment.run.metrics)
+        for name, value in found.items():
+            self.logger.record(name, value)
+        return found
 
-    def row(self, visit: Visit, step: int, steps: int) -> dict[str, Any]:
-        """The visit's line in tasks.csv."""
-        norms = self.log_networks()
+    def row(self, step: int) -> dict[str, Any]:
+        """The line of the visit that is over in tasks.csv."""
+        visit = self.segment.visit
+        steps = self.experiment.budget(visit)
+        norms = [value for name, value in self.log_networks().items() if name.startswith("spectral_norm/")]
         return {
             "step": step,
             "task": visit.index,
@@ -116,7 +132,13 @@ class Recorder(BaseCallback):
             "steps": steps,
             "episodes": len(self.visit_returns.ended),
             **self.visit_returns.summary(),
-            "spectral_norm_max": max(norms.values()),
+            "spectral_norm_max": max(norms),
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(steps / self.seconds, 1),
         }
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean, or NaN of nothing."""
+    values = list(values)
+    return sum(values) / len(values) if values else float("nan")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from neoteny.runners.returns import Returns
+from neoteny.runners.measures.returns import Returns
 
 
 def lockstep(success: float, steps: int, limit: int, copies: int, seed: int = 0) -> Returns:

@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from neoteny.agents import PPO
-from neoteny.runners import chain, continual_rl
+from neoteny.runners import continual_rl
+from neoteny.runners.experiments import parse
+from neoteny.runners.runs.recorder import Recorder
 
 SEQUENCE = """
 tasks:
@@ -30,8 +32,6 @@ def command(tmp_path):
 
     def make(out: str, *more: str) -> tuple[list[str], Path]:
         arguments = [*argv, "--out", str(tmp_path / out), *more]
-        from neoteny.runners.command_line import parse
-
         return arguments, parse(arguments, "")[0].folder
 
     return make
@@ -52,14 +52,14 @@ class Killed(BaseException):
 
 def die_at(monkeypatch, step: int) -> None:
     """Die in the middle of the segment that ``step`` is in, as early as the next rollout."""
-    original = chain.Recorder._on_rollout_end
+    original = Recorder._on_rollout_end
 
     def end(self):
         original(self)
         if self.num_timesteps >= step:
             raise Killed
 
-    monkeypatch.setattr(chain.Recorder, "_on_rollout_end", end)
+    monkeypatch.setattr(Recorder, "_on_rollout_end", end)
 
 
 @pytest.mark.parametrize("fresh", [[], ["--fresh"]], ids=["live", "fresh"])
@@ -160,7 +160,7 @@ def test_interrupt_leaves_a_resumable_run(command, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(chain.Recorder, "_on_rollout_end", interrupt)
+        patch.setattr(Recorder, "_on_rollout_end", interrupt)
         assert continual_rl.main(argv) == 130
     assert "The same command goes on" in capsys.readouterr().err
     assert continual_rl.main(argv) == 0

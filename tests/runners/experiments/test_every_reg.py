@@ -9,8 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from neoteny import configs
 from neoteny.runners import continual_rl
-from neoteny.runners.command_line import parse
-from neoteny.runners.records import read_rows
+from neoteny.runners.experiments import parse
+from neoteny.runners.runs.tables import read_rows
 
 REGS = configs.names("regs")
 #: What they are seen by in TensorBoard, beside what every run shows.

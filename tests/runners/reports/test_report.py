@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from neoteny.runners import report
+from neoteny.runners.reports import interval
 
 
 def make_runs(folder: Path, methods: dict[str, list[float]], tasks: int = 2) -> Path:
@@ -59,7 +60,7 @@ def test_report_refuses_a_folder_without_runs(tmp_path, capsys):
 
 
 def test_interval():
-    middle, low, high = report.interval(np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]))
+    middle, low, high = interval(np.array([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]))
     assert middle == 1.5
     assert 0.5 <= low < 1.5 < high <= 2.5
-    assert report.interval(np.full((4, 1), 0.25)) == (0.25, 0.25, 0.25)
+    assert interval(np.full((4, 1), 0.25)) == (0.25, 0.25, 0.25)

@@ -16,8 +16,8 @@ from neoteny.agents import Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.plasticity import Compose, ContinualBackprop, Method
-from neoteny.runners.experiment import Experiment, compose, load_presets
-from neoteny.runners.timing import Seconds, Slice, figures, measure, show
+from neoteny.runners.benchmarks.timing import Seconds, Slice, figures, measure, show
+from neoteny.runners.experiments import Experiment, compose, load_presets
 
 WIDTHS = (64, 256, 1024)
 ENV = "minigrid-permute"

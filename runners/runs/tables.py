@@ -1,17 +1,15 @@
-"""What a run leaves on disk: tables, TensorBoard events, and checkpoints from which it resumes exactly."""
+"""Tables on disk, in which a resumed run goes on where its checkpoint was taken."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import KVWriter, TensorBoardOutputFormat
-from torch.utils.tensorboard import SummaryWriter
+from stable_baselines3.common.logger import KVWriter
 
 STEP = "step"
 
@@ -69,48 +67,3 @@ class Table(KVWriter):
 
     def close(self) -> None:
         pass
-
-
-class Events(TensorBoardOutputFormat):
-    """TensorBoard events; what an earlier, cut-off process wrote beyond ``until`` is declared void."""
-
-    def __init__(self, folder: Path, until: int):
-        self.writer = SummaryWriter(str(folder), purge_step=until + 1)
-        self._is_closed = False
-
-
-class Checkpoints:
-    """The states at the ends of segments. A checkpoint counts once its small JSON file is there.
-
-    Args:
-        folder: where they are; the last ``keep`` are kept (replay buffers are large).
-    """
-
-    def __init__(self, folder: Path, keep: int = 1):
-        self.folder = folder
-        self.keep = keep
-
-    def agent_path(self, segment: int) -> Path:
-        return self.folder / f"segment-{segment:04d}.safetensors"
-
-    def save(self, segment: int, agent: Any, state: Mapping[str, Any], resumable: bool = True) -> None:
-        """Write a checkpoint, with the agent's replay buffer if the run is to go on from it; drop older ones."""
-        agent.save(self.agent_path(segment), replay=resumable)
-        write_text(self.agent_path(segment).with_suffix(".json"), json.dumps({"segment": segment, **state}))
-        for old in self._complete()[: -self.keep]:
-            old.unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
-
-    def last(self) -> dict[str, Any] | None:
-        """The state saved with the last complete checkpoint."""
-        complete = self._complete()
-        return json.loads(complete[-1].read_text()) if complete else None
-
-    def _complete(self) -> list[Path]:
-        return sorted(self.folder.glob("segment-*.json"), key=lambda path: int(path.stem.removeprefix("segment-")))
-
-
-def mean(values: Iterable[float]) -> float:
-    """The mean, or NaN of nothing."""
-    values = list(values)
-    return sum(values) / len(values) if values else float("nan")

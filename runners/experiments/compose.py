@@ -1,111 +1,20 @@
-"""An experiment: what is run, complete and validated, from YAML presets and the command line."""
+"""An experiment from YAML presets and what replaces their settings."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import torch
-from pydantic import ConfigDict, NonNegativeInt, PositiveInt
-from pydantic.dataclasses import dataclass
 
 from neoteny import configs
 from neoteny.agents import AGENTS, AtSwitch, Continual
 from neoteny.configs import ConfigError
-from neoteny.envs import Shift, TaskSequence
+from neoteny.envs import TaskSequence
 from neoteny.plasticity import Method
 from neoteny.plasticity.resets.occasional import Occasional
-from neoteny.runners import regs
-from neoteny.runners.regs import Reg
+from neoteny.runners.experiments import regs
+from neoteny.runners.experiments.experiment import Experiment, Run, plain
 
 KINDS = ("env", "agent", "reg")
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Run:
-    """How an experiment is run.
-
-    Attributes:
-        seed: of the run: of its networks, its environments, its minibatches.
-        device: where networks are trained: auto, cpu, cuda, cuda:1, ...
-        out: the folder that run folders are made in.
-        fresh: begin every task with a new agent instead of the one that learned the tasks before it.
-        threads: torch's threads. Part of the result: other counts sum in another order.
-        segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
-            moment end truncated.
-    """
-
-    seed: NonNegativeInt = 0
-    device: str = "auto"
-    out: str = "runs"
-    fresh: bool = False
-    threads: PositiveInt = 1
-    segment_steps: PositiveInt = 200_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Everything that decides a run's numbers.
-
-    Attributes:
-        sequence: the tasks.
-        algorithm: the agent's class, and ``agent`` its settings.
-        reg: a plasticity method for the whole agent, one per role, or None.
-        run: how it is run.
-        labels: what env, agent and reg are called, overrides included: the run folder's path.
-        plain: the same as nested plain data, complete: what ``config.yaml`` holds.
-    """
-
-    sequence: TaskSequence
-    algorithm: type[Continual]
-    agent: Any
-    reg: Reg
-    run: Run
-    labels: dict[str, str]
-    plain: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        """Where the run's files are: out/env/agent-reg/seed-s."""
-        fresh = ",fresh" if self.run.fresh else ""
-        name = f"{self.labels['agent']}{fresh}-{self.labels['reg']}"
-        return Path(self.run.out) / self.labels["env"] / name / f"seed-{self.run.seed}"
-
-    @property
-    def device(self) -> torch.device:
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(auto if self.run.device == "auto" else self.run.device)
-
-    @property
-    def rollout(self) -> int:
-        """Environment steps between two updates."""
-        return self.agent.rollout_length * self.agent.num_envs
-
-    def check(self) -> None:
-        """Whatever can only be known by asking the machine.
-
-        Raises:
-            ConfigError: the device is not there, or the folder cannot be written.
-        """
-        try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-            raise ConfigError(
-                f"--device: {self.run.device!r} is not there; this machine has {', '.join(here)}"
-            ) from error
-        try:
-            parent = self.folder.absolute()
-            while not parent.exists():
-                parent = parent.parent
-            writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        except OSError as error:
-            raise ConfigError(f"--out: {self.folder} cannot be written ({error.strerror})") from error
-        if not writable:
-            raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
 
 
 def load_presets(chosen: Mapping[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -215,16 +124,6 @@ def _check_hidden(at_switch: AtSwitch, methods: Sequence[Method]) -> None:
                 f"reg.at_switch: {method.name} acts at switches only, and env.switches is 'hidden'; "
                 f"set reg.every to a number of updates here, or choose 'signalled' there"
             )
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as nested plain data, for YAML."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = {"shift": value.name} if isinstance(value, Shift) else {}
-        return name | {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _deep_copy(data: Any) -> Any:

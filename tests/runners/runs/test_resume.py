@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from neoteny.runners import chain, continual_rl
-from neoteny.runners.command_line import parse
+from neoteny.runners import continual_rl
+from neoteny.runners.experiments import parse
+from neoteny.runners.runs.recorder import Recorder
 
 PENDULUM = """
 tasks:
@@ -75,16 +76,16 @@ def test_killed_and_resumed(sequence: str, options: list[str], tmp_path: Path, m
     argv, whole = command("whole")
     assert continual_rl.main(argv) == 0
     argv, resumed = command("resumed")
-    original = chain.Recorder._on_rollout_end
+    original = Recorder._on_rollout_end
     for step in (230, 350):
         with monkeypatch.context() as patch:
 
-            def end(self: chain.Recorder, step: int = step) -> None:
+            def end(self: Recorder, step: int = step) -> None:
                 original(self)
                 if self.num_timesteps >= step:
                     raise Killed
 
-            patch.setattr(chain.Recorder, "_on_rollout_end", end)
+            patch.setattr(Recorder, "_on_rollout_end", end)
             with pytest.raises(Killed):
                 continual_rl.main(argv)
     assert continual_rl.main(argv) == 0

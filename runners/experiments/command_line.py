@@ -15,8 +15,9 @@ import yaml
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.plasticity import METHODS, Method
-from neoteny.runners import regs
-from neoteny.runners.experiment import KINDS, Experiment, Run, compose, find_agent, load_presets, plain
+from neoteny.runners.experiments import regs
+from neoteny.runners.experiments.compose import KINDS, compose, find_agent, load_presets
+from neoteny.runners.experiments.experiment import Experiment, Run, plain
 
 
 def parse_value(text: str) -> Any:
@@ -49,9 +50,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def parse(argv: Sequence[str], description: str) -> tuple[Experiment, argparse.Namespace]:
-    """The experiment that a command line describes. Exits with code 2 on a wrong one, and 0 on ``--help``."""
+def parse(argv: Sequence[str], description: str = "", prog: str | None = None) -> tuple[Experiment, argparse.Namespace]:
+    """The experiment that a command line describes. Exits with code 2 on a wrong one, and 0 on ``--help``.
+
+    Args:
+        argv: the words after the program's name.
+        description: of the program, for ``--help``.
+        prog: what the program is called; by default, as it was started.
+    """
+    configs.import_from_here()
     parser = Parser(
+        prog=prog,
         description=description,
         allow_abbrev=False,
         add_help=False,
@@ -85,7 +94,9 @@ def parse(argv: Sequence[str], description: str) -> tuple[Experiment, argparse.N
 
 
 def _add_presets(parser: Parser, argv: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
-    group = parser.add_argument_group("what to run (a name from configs/, or the path of a .yaml file)")
+    group = parser.add_argument_group(
+        "what to run (a name from configs/, or the path of a .yaml file; agent and reg also as module:Class)"
+    )
     defaults = {"env": "minigrid-seq", "agent": "ppo", "reg": "none"}
     texts = {"env": "the task sequence", "agent": "who learns", "reg": "the plasticity method, or several joined by +"}
     for kind in KINDS:
@@ -119,10 +130,11 @@ def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any
         return
     group = parser.add_argument_group(f"settings of {kind.partition('.')[0]} {name} ({cls.__module__}.{cls.__name__})")
     documented = _attribute_docs(shown)
-    defaults = {f.name: f.default for f in dataclasses.fields(shown)}
+    defaults = {f.name: f.default for f in dataclasses.fields(shown)} | settings
     for field in configs.fields(shown):
-        default = settings.get(field, defaults[field])
-        text = f"{documented.get(field, '')} (default: {plain(default)})".replace("%", "%%").strip()
+        required = defaults[field] is dataclasses.MISSING
+        default = "required" if required else f"default: {plain(defaults[field])}"
+        text = f"{documented.get(field, '')} ({default})".replace("%", "%%").strip()
         path = f"{kind}.{field}"
         group.add_argument(
             f"--{path}", dest=path, type=parse_value, default=argparse.SUPPRESS, metavar="VALUE", help=text
@@ -164,6 +176,8 @@ def _add_run(parser: Parser) -> None:
         option = f"--{field.name.replace('_', '-')}"
         if field.default is False:
             group.add_argument(option, action="store_true", help=documented[field.name])
+        elif field.default == ():
+            group.add_argument(option, nargs="+", default=(), metavar="X", help=documented[field.name])
         else:
             group.add_argument(option, default=field.default, metavar="X", help=documented[field.name])
     group.add_argument("--num-envs", type=parse_value, metavar="N", help="short for --agent.num_envs")

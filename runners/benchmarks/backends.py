@@ -20,7 +20,7 @@ from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVectorEnv, Task, TaskSequence
 from neoteny.envs.suites import extras
-from neoteny.runners.timing import Seconds, Slice, figures, measure, show, texts
+from neoteny.runners.benchmarks.timing import Seconds, Slice, figures, measure, show, texts
 
 #: What the backends are compared with.
 PLAIN = "SyncVectorEnv"

@@ -10,7 +10,7 @@ import yaml
 
 from neoteny.plasticity import L2, Compose
 from neoteny.runners import continual_rl
-from neoteny.runners.command_line import parse
+from neoteny.runners.experiments import parse
 
 PROGRAM = Path(continual_rl.__file__)
 

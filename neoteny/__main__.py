@@ -1,0 +1,63 @@
+"""The command ``neoteny``: the programs by name."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib import import_module, metadata
+
+import neoteny
+
+#: By name, the module whose ``main`` is run, and what it does.
+COMMANDS = {
+    "train": ("neoteny.runners.continual_rl", "train one agent on a sequence of tasks"),
+    "sweep": ("neoteny.runners.sweep", "run methods × seeds, several at a time"),
+    "report": ("neoteny.runners.report", "make tables and plots from finished runs"),
+    "benchmark": ("neoteny.runners.benchmark", "time agents, methods and environments"),
+    "check": ("neoteny.envs.checker", "hold a task sequence of your own to what it promises"),
+}
+
+#: What a bug report should name.
+PARTS = ("torch", "stable-baselines3", "gymnasium", "envpool")
+
+
+def version() -> str:
+    """The versions of Neoteny and of what it stands on."""
+    found = [f"neoteny {neoteny.__version__}", f"python {platform.python_version()}"]
+    for part in PARTS:
+        try:
+            found.append(f"{part} {metadata.version(part)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"{part} is not installed")
+    return "\n".join(found)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line ``argv``; the exit code."""
+    first, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if first in COMMANDS:
+        program = import_module(COMMANDS[first][0])
+        return int(program.main(rest, prog=f"neoteny {first}"))
+    listed = "\n".join(f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="neoteny",
+        usage="neoteny [--version] COMMAND ...",
+        description="Reinforcement learning agents that stay trainable, task after task.",
+        epilog=f"commands:\n{listed}\n\n`neoteny COMMAND --help` says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action="version", version=version(), help="show the versions of all parts and exit"
+    )
+    _, unknown = parser.parse_known_args([first])
+    from neoteny.configs import suggestion
+
+    near = suggestion(unknown[0], [*COMMANDS, "--help", "--version"])
+    print(f"neoteny: {first!r} is no command; choose from {', '.join(COMMANDS)}{near}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

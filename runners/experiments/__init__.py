@@ -1,0 +1,7 @@
+"""What is run: an experiment, from presets and the command line."""
+
+from neoteny.runners.experiments.command_line import parse
+from neoteny.runners.experiments.compose import compose, find_agent, load_presets
+from neoteny.runners.experiments.experiment import Experiment, Run
+
+__all__ = ["Experiment", "Run", "compose", "find_agent", "load_presets", "parse"]

@@ -1,0 +1,180 @@
+"""An experiment: what is run, complete and validated, and what it is run with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium.spaces import Box
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, field_validator
+from pydantic.dataclasses import dataclass
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from neoteny.agents import Continual
+from neoteny.configs import ConfigError
+from neoteny.envs import ContinualVecEnv, Segment, Shift, TaskSequence, Visit
+from neoteny.envs.shifts import describe
+from neoteny.runners.experiments.regs import Reg
+from neoteny.runners.measures import find_metric
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Run:
+    """How an experiment is run.
+
+    Attributes:
+        seed: of the run: of its networks, its environments, its minibatches.
+        device: where networks are trained: auto, cpu, cuda, cuda:1, ...
+        out: the folder that run folders are made in.
+        fresh: begin every task with a new agent instead of the one that learned the tasks before it.
+        threads: torch's threads. Part of the result: other counts sum in another order.
+        segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
+            moment end truncated.
+        metrics: functions of your own that read numbers off the agent ten times in each task, as module:function.
+    """
+
+    seed: NonNegativeInt = 0
+    device: str = "auto"
+    out: str = "runs"
+    fresh: bool = False
+    threads: PositiveInt = 1
+    segment_steps: PositiveInt = 200_000
+    metrics: tuple[str, ...] = ()
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            find_metric(name)
+        return names
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run's numbers.
+
+    Attributes:
+        sequence: the tasks.
+        algorithm: the agent's class, and ``agent`` its settings.
+        reg: a plasticity method for the whole agent, one per role, or None.
+        run: how it is run.
+        labels: what env, agent and reg are called, overrides included: the run folder's path.
+        plain: the same as nested plain data, complete: what ``config.yaml`` holds.
+    """
+
+    sequence: TaskSequence
+    algorithm: type[Continual]
+    agent: Any
+    reg: Reg
+    run: Run
+    labels: dict[str, str]
+    plain: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are: out/env/agent-reg/seed-s."""
+        fresh = ",fresh" if self.run.fresh else ""
+        name = f"{self.labels['agent']}{fresh}-{self.labels['reg']}"
+        return Path(self.run.out) / self.labels["env"] / name / f"seed-{self.run.seed}"
+
+    @property
+    def device(self) -> torch.device:
+        auto = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(auto if self.run.device == "auto" else self.run.device)
+
+    @property
+    def rollout(self) -> int:
+        """Environment steps between two updates."""
+        return int(self.agent.rollout_length * self.agent.num_envs)
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """What the run is a chain of."""
+        return self.sequence.segments(self.run.segment_steps, self.rollout)
+
+    def budget(self, visit: Visit) -> int:
+        """The environment steps of a visit: its task's, rounded up to whole rollouts."""
+        return -(-visit.task.steps // self.rollout) * self.rollout
+
+    def make_env(self) -> ContinualVecEnv:
+        """The environments of all tasks.
+
+        Raises:
+            ConfigError: one cannot be made.
+        """
+        return ContinualVecEnv(
+            self.sequence,
+            self.agent.num_envs,
+            self.run.seed,
+            segment_steps=self.run.segment_steps,
+            multiple_of=self.rollout,
+            advance=False,
+        )
+
+    def as_seen(self, env: ContinualVecEnv) -> VecEnv:
+        """The environments as the agent sees them: normalized, where its settings say so.
+
+        Raises:
+            ConfigError: the observations cannot be normalized.
+        """
+        normalize = self.agent.normalize
+        if not (normalize.observation or normalize.reward):
+            return env
+        space = env.observation_space
+        if normalize.observation and not (isinstance(space, Box) and space.dtype.kind == "f"):
+            raise ConfigError(
+                f"agent.normalize.observation: real-valued observations are needed, the tasks have {describe(space)}"
+            )
+        return VecNormalize(env, norm_obs=normalize.observation, norm_reward=normalize.reward, gamma=self.agent.gamma)
+
+    def make_agent(self, env: ContinualVecEnv, seed: int) -> Continual:
+        """An agent that has learned nothing.
+
+        Raises:
+            ConfigError: it cannot be made with its settings in these environments.
+        """
+        seen = self.as_seen(env)
+        settings = self.agent.arguments()
+        try:
+            return self.algorithm(env=seen, reg=self.reg, seed=seed, device=self.device, **settings)
+        except (ValueError, AssertionError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error
+
+    def check(self) -> None:
+        """Whatever can only be known by asking the machine.
+
+        Raises:
+            ConfigError: the device is not there, or the folder cannot be written.
+        """
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+            raise ConfigError(
+                f"--device: {self.run.device!r} is not there; this machine has {', '.join(here)}"
+            ) from error
+        try:
+            parent = self.folder.absolute()
+            while not parent.exists():
+                parent = parent.parent
+            writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise ConfigError(f"--out: {self.folder} cannot be written ({error.strerror})") from error
+        if not writable:
+            raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as nested plain data, for YAML."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = {"shift": value.name} if isinstance(value, Shift) else {}
+        return name | {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,62 @@
+"""What is read off an agent's networks now and then while it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from neoteny import configs
+from neoteny.agents import Continual
+from neoteny.plasticity import spectral_norms
+
+#: A function of an agent that leaves it as it is and gives numbers by name.
+Metric = Callable[[Continual], Mapping[str, float]]
+
+
+def spectral_norm(agent: Continual) -> dict[str, float]:
+    """The largest singular value of every trained layer's matrix, by the layer's name."""
+    held = [p for o in agent.optimizers().values() for group in o.param_groups for p in group["params"]]
+    return spectral_norms(agent.policy, {id(p) for p in held if p.requires_grad})
+
+
+def reg(agent: Continual) -> dict[str, float]:
+    """What each attached method has to say, by role."""
+    return {
+        f"{role}/{name}": float(value)
+        for role, method in agent.methods.items()
+        for name, value in method.scalars().items()
+    }
+
+
+def optimizer(agent: Continual) -> dict[str, float]:
+    """What each optimizer has to say, by its network where there are several."""
+    return {
+        f"{network.replace('.', '/')}/{name}".removeprefix("/"): float(value)
+        for network, optimizer in agent.optimizers().items()
+        for name, value in getattr(optimizer, "scalars", dict)().items()
+    }
+
+
+#: Those that every run has, by the group that they are logged in.
+METRICS: dict[str, Metric] = {"spectral_norm": spectral_norm, "reg": reg, "optimizer": optimizer}
+
+
+def find_metric(name: str) -> Metric:
+    """Anybody's by ``module:function``.
+
+    Raises:
+        ConfigError: there is none, it cannot be called, or its name is taken.
+    """
+    if ":" not in name:
+        raise configs.ConfigError(f"{name!r}: module:function is expected; every run has {', '.join(METRICS)}")
+    metric = configs.find_object("metrics", name)
+    if not callable(metric) or not hasattr(metric, "__name__"):
+        raise configs.ConfigError(f"{name!r} is no function")
+    if metric.__name__ in METRICS:
+        raise configs.ConfigError(f"{name!r}: every run has a metric of this name; choose another")
+    return metric
+
+
+def measure(agent: Continual, more: Iterable[str] = ()) -> dict[str, float]:
+    """Every metric's numbers, those of ``more`` included, as ``metric/number``."""
+    metrics = METRICS | {(metric := find_metric(name)).__name__: metric for name in more}
+    return {f"{group}/{name}": value for group, metric in metrics.items() for name, value in metric(agent).items()}

@@ -1,0 +1,59 @@
+"""Plots: return and spectral norm, by task or over all tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from neoteny.runners.reports.scores import Runs, Scores, interval, scores
+
+#: Of more methods than this the curves could not be told apart.
+CURVES = 6
+
+
+def plot(runs: Runs, file: Path, title: str) -> None:
+    """Return and the largest spectral norm: task by task for a few methods, over all tasks for many."""
+    many = len(runs) > CURVES
+    height = 1.2 + 0.27 * len(runs) if many else 4
+    figure, axes = plt.subplots(1, 2, figsize=(11, height), layout="constrained", sharey=many)
+    panels = (("return_mean", "mean return"), ("spectral_norm_max", "largest spectral norm at a task's end"))
+    for axis, (column, label) in zip(axes, panels, strict=True):
+        (dots if many else curves)(axis, {name: scores(seeds, column) for name, seeds in runs.items()}, label)
+        axis.grid(alpha=0.25)
+    if many:
+        axes[1].set_xscale("log")
+    else:
+        axes[1].set_yscale("log")
+        axes[0].set_ylim(bottom=min(0, axes[0].get_ylim()[0]))
+        axes[0].legend(frameon=False)
+    figure.suptitle(title)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def curves(axis: Axes, methods: dict[str, Scores], label: str) -> None:
+    """A line per method, a thin one per seed."""
+    for number, (name, values) in enumerate(methods.items()):
+        x = np.arange(1, values.shape[1] + 1)
+        axis.plot(x, values.T, color=f"C{number}", alpha=0.25, linewidth=0.8)
+        axis.plot(x, values.mean(0), color=f"C{number}", linewidth=2.2, marker="o", markersize=3.5, label=name)
+    axis.set(xlabel="task", ylabel=label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def dots(axis: Axes, methods: dict[str, Scores], label: str) -> None:
+    """A line of its own for each method, the first on top: mean over tasks, 95 % interval, and a small dot per seed."""
+    for number, values in enumerate(methods.values()):
+        middle, low, high = interval(values)
+        axis.plot(values.mean(1), [-number] * len(values), "o", color="0.7", markersize=3.5)
+        axis.plot([low, high], [-number] * 2, color="C0", linewidth=2)
+        axis.plot(middle, -number, "o", color="C0", markersize=6)
+    axis.set(xlabel=label)
+    axis.set_yticks(-np.arange(len(methods)), list(methods))

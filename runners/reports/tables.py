@@ -1,0 +1,57 @@
+"""Tables: as Markdown, and of all tasks as CSV."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from neoteny.runners.reports.scores import Runs, Scores, Seeds, interval, scores
+
+
+def show(values: Scores) -> str:
+    middle, low, high = interval(values)
+    return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def table(runs: Runs, column: str) -> str:
+    """Markdown: a score for every task and method, and the mean over all tasks at the end. More of them go down."""
+    methods = {name: scores(seeds, column) for name, seeds in runs.items()}
+    tasks = max(values.shape[1] for values in methods.values())
+    names = next([row["name"] for row in rows] for s in runs.values() for rows in s.values() if len(rows) >= tasks)
+    common = min(values.shape[1] for values in methods.values())
+    grid = [["task", *(f"{name} ({len(values)} seeds)" for name, values in methods.items())]]
+    for task, name in enumerate(names[:tasks]):
+        grid.append([f"{task + 1} {name}", *(show(v[:, task]) if task < v.shape[1] else "" for v in methods.values())])
+    label = "all" if common == tasks else f"first {common}"
+    grid.append([label, *(f"**{show(values[:, :common])}**" for values in methods.values())])
+    if len(methods) > tasks:
+        grid = [list(row) for row in zip(*grid, strict=True)]
+        grid[0][0] = "method"
+    lines = ["| " + " | ".join(row) + " |" for row in grid]
+    return "\n".join([lines[0], "|---|" + "---:|" * (len(grid[0]) - 1), *lines[1:]])
+
+
+def solved_table(seeds: Seeds, threshold: float) -> str:
+    """Markdown: for agents trained from scratch on each task, in how many seeds the end of the budget is solved."""
+    final = scores(seeds, "return_final")
+    rows = next(iter(seeds.values()))
+    lines = [
+        "| environment | steps | solved | return at the end: median | worst seed |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for task, values in enumerate(final.T):
+        solved = f"{(values >= threshold).sum()} of {len(values)}"
+        steps = f"{int(rows[task]['steps']):,}"
+        lines.append(f"| {rows[task]['name']} | {steps} | {solved} | {np.median(values):.3f} | {values.min():.3f} |")
+    return "\n".join(lines)
+
+
+def write_rows(runs: Runs, file: Path) -> None:
+    """Every row of every tasks.csv, with its method and seed."""
+    with file.open("w", newline="") as lines:
+        rows = [{"method": m, "seed": s, **row} for m, seeds in runs.items() for s, r in seeds.items() for row in r]
+        writer = csv.DictWriter(lines, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,87 @@
+"""A run as a chain of segments.
+
+Each segment begins with new environments and newly seeded generators, both functions of the run's seed and the
+segment's place, and ends with a checkpoint. The state at its end is therefore a function of the configuration and the
+checkpoint before: a run that is killed and started again gives the same numbers as one that never was.
+"""
+
+from __future__ import annotations
+
+import torch
+from stable_baselines3.common.logger import Logger
+
+from neoteny.agents import CheckpointError, Continual
+from neoteny.configs import ConfigError
+from neoteny.envs import Segment
+from neoteny.runners.experiments import Experiment
+from neoteny.runners.runs.display import Display
+from neoteny.runners.runs.folder import RunFolder
+from neoteny.runners.runs.recorder import Recorder
+from neoteny.runners.runs.segment import learn
+from neoteny.runners.runs.tables import Table
+
+
+class Chain:
+    """One experiment in its run folder: begun, or gone on with where the last checkpoint was taken.
+
+    Args:
+        experiment: what to run.
+
+    Raises:
+        ConfigError: it cannot be run, or not in its folder; nothing has been written then.
+    """
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.env = experiment.make_env()
+        experiment.make_agent(self.env, 0)
+        self.folder = RunFolder(experiment.folder, experiment.plain)
+
+    @property
+    def coming(self) -> list[Segment]:
+        """The segments after the last checkpoint."""
+        return self.experiment.segments[self.folder.state["segment"] + 1 :]
+
+    def run(self) -> None:
+        """Learn segment after segment to the end of the sequence."""
+        torch.set_num_threads(self.experiment.run.threads)
+        try:
+            with self.folder.writing() as (tasks, logger), self._display() as display:
+                recorder = Recorder(self.experiment, display)
+                recorder.begin_visit(**self.folder.state["visit"])
+                agent = self._resume()
+                for segment in self.coming:
+                    agent = learn(self.experiment, segment, agent, self.env, recorder, logger)
+                    self._close(segment, agent, recorder, logger, tasks)
+        finally:
+            self.env.close()
+
+    def _display(self) -> Display:
+        total = sum(segment.steps for segment in self.experiment.segments)
+        return Display(total, self.folder.state["step"], len(self.experiment.sequence.visits))
+
+    def _resume(self) -> Continual | None:
+        path = self.folder.agent
+        if path is None:
+            return None
+        try:
+            return self.experiment.algorithm.load(path, self.experiment.as_seen(self.env), self.experiment.device)
+        except CheckpointError as error:
+            raise ConfigError(f"--out: this run cannot go on: {error}") from error
+
+    def _close(self, segment: Segment, agent: Continual, recorder: Recorder, logger: Logger, tasks: Table) -> None:
+        """Write what the segment has come to."""
+        step = self.folder.state["step"] + segment.steps
+        recorder.end_segment()
+        if segment.ends_visit:
+            row = recorder.row(step)
+            tasks.add(row)
+            recorder.display.task_done(row)
+            for key in ("return_mean", "return_final"):
+                logger.record(f"task/{key}", row[key])
+            recorder.begin_visit()
+        logger.dump(step)
+        if agent.ep_info_buffer is not None:
+            agent.ep_info_buffer.clear()
+        state = {"segment": segment.index, "step": step, "visit": recorder.state()}
+        self.folder.save(agent, state, resumable=segment is not self.experiment.segments[-1])

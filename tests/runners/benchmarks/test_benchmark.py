@@ -1,0 +1,144 @@
+"""The benchmarks, run on very small budgets."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from neoteny.agents import AGENTS
+from neoteny.runners import benchmark
+from neoteny.runners.benchmarks import agents, backends, methods, timing
+
+#: Settings of an agent with which a slice of 64 steps is short, and the updates (PPO: epochs) that belong to it.
+SMALL = {
+    "ppo": {"n_steps": 16, "batch_size": 32, "n_epochs": 3, "target_kl": 1e-9},
+    "dqn": {"buffer_size": 256, "train_freq": 2, "gradient_steps": 3},
+}
+SMALL_UPDATES = {"ppo": 3, "dqn": 64 // 8 * 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_benchmark_of_agents(tmp_path, agent):
+    numbers = tmp_path / "numbers.json"
+    arguments = ["--agent", agent, "--rounds", "1", "--num-envs", "8", "--json", str(numbers)]
+    command = [sys.executable, benchmark.__file__, *arguments]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    contenders = json.loads(numbers.read_text())["contenders"]
+    assert set(contenders) == {
+        "neoteny",
+        "sb3, Python MiniGrid",
+        "sb3, our EnvPool backend",
+        "neoteny + spectral",
+        "neoteny + spectral by autograd",
+    }
+    assert all(name in shown for name in contenders)
+    assert contenders["neoteny"]["ratio"] == 1
+
+
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_contenders_do_the_same_work(agent):
+    """Stock and ours: the same settings, networks of the same shape, and as many updates in a slice."""
+    config = replace(AGENTS[agent].Config(), num_envs=4, **SMALL[agent])
+    makers = agents.contenders(agent, "MiniGrid-DoorKey-5x5-v0", 4, config)
+    updates, shapes = {}, {}
+    for name in ("neoteny", "sb3, Python MiniGrid", "sb3, our EnvPool backend"):
+        made = makers[name]()
+        train = agents.training(made, 64)
+        assert train() == 64 + getattr(config, "buffer_size", 0)
+        before = made._n_updates
+        assert train() == 64
+        updates[name] = made._n_updates - before
+        shapes[name] = sorted(tuple(p.shape) for p in made.policy.parameters())
+        assert getattr(made, "exploration_rate", 0.05) == 0.05
+    assert set(updates.values()) == {SMALL_UPDATES[agent]}
+    assert shapes["neoteny"] == shapes["sb3, Python MiniGrid"] == shapes["sb3, our EnvPool backend"]
+
+
+def test_benchmark_of_backends(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(backends, "SLICE", 0.01)
+    numbers = tmp_path / "numbers.json"
+    argv = ["--backends", "CartPole-v1", "WalkerWalk-v1", "--rounds", "1", "--num-envs", "2", "--json", str(numbers)]
+    assert benchmark.main(argv) == 0
+    found = json.loads(numbers.read_text())["environments"]
+    assert list(found["CartPole-v1"]) == ["SyncVectorEnv", "envpool", "vector", "gymnasium", "async"]
+    assert found["CartPole-v1"]["SyncVectorEnv"]["ratio"] == 1
+    assert all(contender["steps_per_second"] > 0 for contender in found["CartPole-v1"].values())
+    assert list(found["WalkerWalk-v1"]) == ["envpool"]
+    assert "ratio" not in found["WalkerWalk-v1"]["envpool"]
+    assert "WalkerWalk-v1: no SyncVectorEnv" in capsys.readouterr().out
+
+
+def test_benchmark_of_methods(tmp_path, capsys):
+    numbers = tmp_path / "numbers.json"
+    argv = ["--methods", "spectral", "redo", "--widths", "4", "8", "--rounds", "1", "--json", str(numbers)]
+    assert benchmark.main(argv) == 0
+    found = json.loads(numbers.read_text())["methods"]
+    assert {name: list(by_width) for name, by_width in found.items()} == {"spectral": ["4", "8"], "redo": ["4", "8"]}
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("spectral", "redo", "width 4", "width 8", "%"))
+
+
+def test_methods_that_act_rarely_are_timed_at_rest_and_in_action():
+    slices, shares = methods.contenders(["none", "l2", "redo", "continual-backprop"], 4)
+    assert list(slices) == ["none", "l2", "redo, acting", "redo", "continual-backprop"]
+    assert shares == {"redo": 32 / 1000}  # updates in a slice, updates between two recyclings
+
+
+def test_costs_are_those_of_one_method_at_a_time(capsys):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(["--methods", "spectral+redo"])
+    assert stop.value.code == 2
+    assert "one method at a time" in capsys.readouterr().err
+
+
+def test_rare_events_count_as_often_as_they_happen():
+    seconds = {"none": [1.0, 2.0], "redo": [1.1, 2.0], "redo, acting": [1.5, 4.0], "l2": [2.0, 3.0]}
+    found = methods.ratios({k: np.array(v) for k, v in seconds.items()}, {"redo": 0.1})
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "none": [1, 1],
+        "redo": pytest.approx([1.1 + 0.04, 1 + 0.1]),
+        "l2": [2, 1.5],
+    }
+
+
+def test_measure_takes_turns_and_counts_steps():
+    order = []
+
+    def taking(name: str, seconds: float, steps: int):
+        def work() -> int:
+            order.append(name)
+            time.sleep(seconds)
+            return steps
+
+        return work
+
+    with Progress(disable=True) as progress:
+        seconds = timing.measure({"a": taking("a", 0.02, 10), "b": taking("b", 0.0, 1)}, 2, progress)
+    assert order == ["b", "a", "a", "b", "b", "a"]  # the first round warms up
+    assert seconds["a"].shape == seconds["b"].shape == (2,)
+    assert seconds["a"].min() >= 0.002
+    assert seconds["a"].max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--agent", "dqm"], "--agent: 'dqm' is not known; choose from dqn, ppo; did you mean 'dqn'?"),
+        (["--env-id", "MiniGrid-DoorKey-5x5-v9"], "--env-id: 'MiniGrid-DoorKey-5x5-v9' is not known"),
+        (["--backends", "CartPole-v2"], "did you mean 'CartPole-v1'?"),
+        (["--rounds", "0"], "--rounds: at least 1 is needed, got 0"),
+        (["--num-envs", "-3"], "--num-envs: at least 1 is needed, got -3"),
+    ],
+    ids=["agent", "env-id", "backends", "rounds", "num-envs"],
+)
+def test_benchmark_refuses(argv, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main(argv)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
