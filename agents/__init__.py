@@ -3,6 +3,7 @@
 from neoteny.agents.checkpoint import CheckpointError
 from neoteny.agents.config import AgentConfig, Network, Normalize, OffPolicyConfig
 from neoteny.agents.continual import Continual, NonFiniteError
+from neoteny.agents.derived import config_of
 from neoteny.agents.dqn import DQN, DQNAtSwitch, DQNConfig
 from neoteny.agents.encoders import OneHot, SmallCNN, encoder_for
 from neoteny.agents.networks import ActorCritic, Encoded, QPolicy, SoftActorCritic
@@ -17,5 +18,5 @@ __all__ = [
     "AGENTS", "DQN", "PPO", "SAC", "ActorCritic", "AgentConfig", "AtSwitch", "CheckpointError", "Continual",
     "DQNAtSwitch", "DQNConfig", "Encoded", "Network", "NonFiniteError", "Normalize", "OffPolicyConfig",
     "OneHot", "PPOConfig", "QPolicy", "ReplayAtSwitch", "SACAtSwitch", "SACConfig", "SmallCNN",
-    "SoftActorCritic", "encoder_for",
+    "SoftActorCritic", "config_of", "encoder_for",
 ]  # fmt: skip

@@ -29,6 +29,10 @@ from neoteny.plasticity.method import Compose
 CLASSES = (nn.Module, torch.optim.Optimizer, BaseBuffer, Method)
 
 
+#: What the JSON is called in a file. Files of 0.1.0 call it by the first word: the classes they name are gone.
+FORMAT = "neoteny 2"
+
+
 class CheckpointError(ValueError):
     """A file cannot be written from, or read into, this agent; the message says why."""
 
@@ -150,7 +154,7 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     plain = {key: encode(value, tensors, key) for key, value in record.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"neoteny": json.dumps(plain)})
+    save_file(tensors, part, metadata={FORMAT: json.dumps(plain)})
     os.replace(part, path)
 
 
@@ -162,7 +166,12 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, "pt") as file:
-            plain = json.loads((file.metadata() or {})["neoteny"])
+            written = file.metadata() or {}
+            if FORMAT not in written and FORMAT.split()[0] in written:
+                raise CheckpointError(
+                    "this agent was saved by Neoteny 0.1, which this version cannot load; train it anew"
+                )
+            plain = json.loads(written[FORMAT])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return {key: decode(value, tensors) for key, value in plain.items()}
     except CheckpointError as error:

@@ -93,7 +93,7 @@ class AgentConfig:
         network: encoder and hidden layers.
         normalize: running normalization of observations and rewards.
         optimizer: what trains the networks: a name (adam, muon, trac, upgd, or your own as module:Class) or a mapping
-            of name and settings.
+            of name and settings; null for the algorithm's own.
     """
 
     #: The policy that the algorithm is given, by its alias or as a class.
@@ -106,17 +106,20 @@ class AgentConfig:
     num_envs: PositiveInt = 1
     network: Network = Network()
     normalize: Normalize = Normalize()
-    optimizer: OptimizerSetting = ADAM
+    optimizer: OptimizerSetting | None = ADAM
 
     @property
     def rollout_length(self) -> int:
-        """Steps of the vector environment between two updates."""
-        raise NotImplementedError
+        """Steps of the vector environment between two updates: ``train_freq``, without a replay buffer ``n_steps``."""
+        steps: int = getattr(self, "train_freq", 0) or getattr(self, "n_steps", 0)
+        if not steps:
+            raise NotImplementedError(f"{type(self).__name__} has neither train_freq nor n_steps: say rollout_length")
+        return steps
 
     def arguments(self) -> dict[str, Any]:
         """What the algorithm's constructor takes, beside ``env``, ``reg``, ``seed`` and ``device``."""
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.elsewhere}
-        policy = {**self.network.policy_kwargs(), **self.optimizer.policy_kwargs()}
+        policy = self.network.policy_kwargs() | (self.optimizer.policy_kwargs() if self.optimizer else {})
         return {"policy": self.policy, **settings, "policy_kwargs": policy}
 
 
@@ -139,7 +142,3 @@ class OffPolicyConfig(AgentConfig):
     tau: Annotated[float, Field(gt=0, le=1)] = 1.0
     train_freq: PositiveInt = 4
     gradient_steps: Annotated[int, Field(ge=-1)] = 1
-
-    @property
-    def rollout_length(self) -> int:
-        return self.train_freq

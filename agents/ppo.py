@@ -48,10 +48,6 @@ class PPOConfig(AgentConfig):
     target_kl: PositiveFloat | None = 0.02
     at_switch: AtSwitch = AtSwitch()
 
-    @property
-    def rollout_length(self) -> int:
-        return self.n_steps
-
 
 class PPO(Continual, sb3.PPO):
     """Proximal policy optimization (Schulman et al., 2017, arXiv 1707.06347) with plasticity methods.

@@ -18,7 +18,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from neoteny import configs
-from neoteny.agents import AGENTS, AgentConfig, OneHot
+from neoteny.agents import AGENTS, AgentConfig, OneHot, config_of
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.envs.suites.minigrid import CellImage
@@ -126,7 +126,7 @@ def compare_agents(options: argparse.Namespace) -> dict[str, Any]:
     settings = configs.load("agents", options.agent)[1]
     algorithm = find_agent(settings)
     settings.pop("algorithm")
-    config: AgentConfig = configs.build(algorithm.Config, settings, "agent")  # type: ignore[attr-defined]
+    config: AgentConfig = configs.build(config_of(algorithm), settings, "agent")
     num_envs = options.num_envs or config.num_envs
     rollout = config.rollout_length * num_envs
     steps = -(-SLICE // rollout) * rollout

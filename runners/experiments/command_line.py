@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from neoteny import configs
+from neoteny.agents import config_of
 from neoteny.configs import ConfigError
 from neoteny.plasticity import METHODS, Method
 from neoteny.runners.experiments import regs
@@ -123,7 +124,7 @@ def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any
         return
     if kind == "agent":
         cls: type = find_agent(settings)
-        shown: type = cls.Config  # type: ignore[attr-defined]
+        shown: type = config_of(cls)
     elif kind.startswith("reg") and settings.get("method", "none") != "none":
         cls = shown = configs.find_class(f"{kind}.method", str(settings["method"]), METHODS, Method)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neoteny import configs
-from neoteny.agents import AGENTS, AtSwitch, Continual
+from neoteny.agents import AGENTS, AtSwitch, Continual, config_of
 from neoteny.configs import ConfigError
 from neoteny.envs import TaskSequence
 from neoteny.plasticity import Method
@@ -38,14 +38,11 @@ def find_agent(settings: Mapping[str, Any]) -> type[Continual]:
     """The class that ``algorithm`` names.
 
     Raises:
-        ConfigError: there is none, or it has no ``Config`` to make its settings from.
+        ConfigError: there is none.
     """
     if "algorithm" not in settings:
         raise ConfigError(f"agent.algorithm: this setting is required; choose from {', '.join(AGENTS)}")
-    found = configs.find_class("agent.algorithm", str(settings["algorithm"]), AGENTS, Continual)
-    if not hasattr(found, "Config"):
-        raise ConfigError(f"agent.algorithm: {settings['algorithm']!r} has no Config, the dataclass of its settings")
-    return found
+    return configs.find_class("agent.algorithm", str(settings["algorithm"]), AGENTS, Continual)
 
 
 def compose(
@@ -79,7 +76,7 @@ def compose(
     agent = dict(data["agent"])
     algorithm = find_agent(agent)
     agent.pop("algorithm")
-    agent_config = configs.build(algorithm.Config, agent, "agent")  # type: ignore[attr-defined]
+    agent_config = configs.build(config_of(algorithm), agent, "agent")
     reg = regs.build(methods)
     if sequence.switches == "hidden":
         _check_hidden(getattr(agent_config, "at_switch", AtSwitch()), regs.parts(reg))

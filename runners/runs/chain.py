@@ -46,10 +46,10 @@ class Chain:
         """Learn segment after segment to the end of the sequence."""
         torch.set_num_threads(self.experiment.run.threads)
         try:
+            agent = self._resume()
             with self.folder.writing() as (tasks, logger), self._display() as display:
                 recorder = Recorder(self.experiment, display)
                 recorder.begin_visit(**self.folder.state["visit"])
-                agent = self._resume()
                 for segment in self.coming:
                     agent = learn(self.experiment, segment, agent, self.env, recorder, logger)
                     self._close(segment, agent, recorder, logger, tasks)

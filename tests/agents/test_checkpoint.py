@@ -344,7 +344,7 @@ def test_the_file_is_safetensors_with_json_and_nothing_is_pickled(
     assert difference(learned_state(loaded), learned_state(agent)) is None
     assert [path.name for path in tmp_path.iterdir()] == ["agent.safetensors"]
     with safetensors.safe_open(tmp_path / "agent.safetensors", "pt") as file:
-        record = json.loads(file.metadata()["neoteny"])
+        record = json.loads(file.metadata()[checkpoint.FORMAT])
         assert difference(file.get_tensor("modules.policy.actor.mu.weight"), agent.actor.mu.weight.detach()) is None
     assert record["n_envs"] == 1
 
@@ -352,10 +352,10 @@ def test_the_file_is_safetensors_with_json_and_nothing_is_pickled(
 def tamper(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Rewrite the JSON of a saved agent."""
     with safetensors.safe_open(path, "pt") as file:
-        record = json.loads(file.metadata()["neoteny"])
+        record = json.loads(file.metadata()[checkpoint.FORMAT])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     change(record)
-    save_file(tensors, path, metadata={"neoteny": json.dumps(record)})
+    save_file(tensors, path, metadata={checkpoint.FORMAT: json.dumps(record)})
 
 
 @pytest.fixture
@@ -433,19 +433,22 @@ OTHER_FILES: dict[str, Callable[[Path], Any]] = {
     "text": lambda path: path.write_text("hello\n" * 100),
     "stable-baselines3's": other_zip,
     "tensors alone": lambda path: save_file({"a": torch.zeros(2)}, path),
-    "no JSON": lambda path: save_file({}, path, metadata={"neoteny": "{"}),
-    "a list": lambda path: save_file({}, path, metadata={"neoteny": "[]"}),
-    "too deep": lambda path: save_file({}, path, metadata={"neoteny": "[" * 10**6}),
+    "no JSON": lambda path: save_file({}, path, metadata={checkpoint.FORMAT: "{"}),
+    "a list": lambda path: save_file({}, path, metadata={checkpoint.FORMAT: "[]"}),
+    "too deep": lambda path: save_file({}, path, metadata={checkpoint.FORMAT: "[" * 10**6}),
     "another record": lambda path: checkpoint.write(path, {"step": 3}),
-    "a missing tensor": lambda path: save_file({}, path, metadata={"neoteny": '{"a": {"tensor": "a"}}'}),
+    "a missing tensor": lambda path: save_file({}, path, metadata={checkpoint.FORMAT: '{"a": {"tensor": "a"}}'}),
     "a wrong setting": lambda path: save_file(
         {},
         path,
         metadata={
-            "neoteny": '{"reg": {"method": "neoteny.plasticity.penalties.l2:L2", "settings": {"map": [["mass", 1]]}}}'
+            checkpoint.FORMAT: '{"reg": {"method": "neoteny.plasticity.penalties.l2:L2", '
+            '"settings": {"map": [["mass", 1]]}}}'
         },
     ),
-    "an unknown space": lambda path: save_file({}, path, metadata={"neoteny": '{"a": {"space": {"sphere": 3}}}'}),
+    "an unknown space": lambda path: save_file(
+        {}, path, metadata={checkpoint.FORMAT: '{"a": {"space": {"sphere": 3}}}'}
+    ),
 }
 
 
@@ -454,6 +457,13 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, make: Callable[[Path], 
     make(tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="other"):
         PPO.load(tmp_path / "other")
+
+
+def test_an_agent_of_an_older_version_is_refused_by_name(tmp_path: Path) -> None:
+    record = '{"reg": {"method": "plasticity.penalties.l2:L2", "settings": {"map": []}}}'
+    save_file({}, tmp_path / "old.safetensors", metadata={"neoteny": record})
+    with pytest.raises(CheckpointError, match=r"old\.safetensors: .* saved by Neoteny 0\.1"):
+        PPO.load(tmp_path / "old")
 
 
 def test_a_crash_while_writing_leaves_the_old_file(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

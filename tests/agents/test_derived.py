@@ -1,0 +1,93 @@
+"""Settings read off an algorithm's constructor."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import sb3_contrib
+import stable_baselines3 as sb3
+import torch
+from stable_baselines3.common.env_util import make_vec_env
+
+from neoteny import configs
+from neoteny.agents import ActorCritic, Continual, ReplayAtSwitch, config_of
+from neoteny.configs import ConfigError
+
+ALGORITHMS = [
+    sb3.A2C, sb3.PPO, sb3.DQN, sb3.SAC, sb3.TD3, sb3.DDPG, sb3_contrib.QRDQN, sb3_contrib.TQC, sb3_contrib.TRPO,
+    sb3_contrib.CrossQ, sb3_contrib.RecurrentPPO, sb3_contrib.MaskablePPO,
+]  # fmt: skip
+
+
+def continual(algorithm: type) -> type[Continual]:
+    return type(f"My{algorithm.__name__}", (Continual, algorithm), {})
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_plain_argument_is_a_setting_with_the_algorithms_own_default(algorithm: type) -> None:
+    config = config_of(continual(algorithm))()
+    elsewhere = {"seed", "verbose", "stats_window_size", "tensorboard_log", "device", "_init_setup_model"}
+    for name, parameter in inspect.signature(algorithm).parameters.items():
+        if isinstance(parameter.default, (int, float, str)) and name not in elsewhere:
+            assert getattr(config, name) == parameter.default, name
+    assert config.optimizer is None
+    assert config.rollout_length == getattr(config, "train_freq", None) or config.n_steps  # type: ignore[attr-defined]
+
+
+DISCRETE = (sb3.A2C, sb3.PPO, sb3.DQN, sb3_contrib.QRDQN, sb3_contrib.TRPO, sb3_contrib.RecurrentPPO)
+SMALL = {"buffer_size": 500, "learning_starts": 20, "batch_size": 16, "n_steps": 16, "network": {"hidden": [8]}}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS[:-1])
+def test_it_trains(algorithm: type) -> None:
+    cls = continual(algorithm)
+    known = {name: value for name, value in SMALL.items() if name in configs.fields(config_of(cls))}
+    if "buffer_size" in known:
+        del known["n_steps"]  # there: of n-step returns
+    config = configs.build(config_of(cls), known, "agent")
+    env = make_vec_env("CartPole-v1" if algorithm in DISCRETE else "Pendulum-v1", config.num_envs)
+    agent = cls(env=env, **config.arguments(), seed=0, device="cpu")
+    agent.learn(64)
+    assert agent.num_timesteps >= 64
+    assert (agent.replay_buffer.size() if "buffer_size" in known else agent.rollout_buffer.pos) > 0
+
+
+def test_an_algorithm_keeps_its_own_optimizer_unless_told_otherwise() -> None:
+    cls = continual(sb3.A2C)
+    assert config_of(cls).policy is ActorCritic
+    own = cls(env="CartPole-v1", **config_of(cls)().arguments())
+    assert isinstance(own.policy.optimizer, torch.optim.RMSprop)
+    config: Any = configs.build(config_of(cls), {"optimizer": "trac"}, "agent")
+    assert type(cls(env="CartPole-v1", **config.arguments()).policy.optimizer).__name__ == "TRAC"
+
+
+class Louder(Continual, sb3_contrib.QRDQN):
+    def __init__(self, *args: Any, loudness: float = 2.0, **kwargs: Any):
+        self.loudness = loudness
+        super().__init__(*args, **kwargs)
+
+
+def test_arguments_of_ones_own_are_settings_too() -> None:
+    config: Any = configs.build(config_of(Louder), {"loudness": 3, "batch_size": 64}, "agent")
+    assert (config.loudness, config.batch_size, type(config.at_switch)) == (3.0, 64, ReplayAtSwitch)
+    assert Louder(env="CartPole-v1", **config.arguments()).loudness == 3.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loudnes": 1}, r"agent\.loudnes: there is no such setting.*did you mean 'loudness'"),
+        ({"learning_rate": -1}, r"agent\.learning_rate: .*greater than 0"),
+        ({"train_freq": "often"}, r"agent\.train_freq"),
+    ],
+)
+def test_wrong_settings(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configs.build(config_of(Louder), given, "agent")
+
+
+def test_who_neither_collects_rollouts_nor_replays_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"MyARS is neither on-policy nor off-policy"):
+        config_of(continual(sb3_contrib.ARS))
