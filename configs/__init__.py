@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 FOLDER = Path(__file__).parent
 
-#: The setting that a class of one's own, named in place of a preset, stands for.
+#: A user's class may be named in place of a preset; it then is the value of this setting.
 CLASS_SETTINGS = {"agents": "algorithm", "regs": "method"}
 
 T = TypeVar("T")

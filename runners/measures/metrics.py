@@ -1,4 +1,4 @@
-"""What is read off an agent's networks now and then while it learns."""
+"""Metrics: functions of an agent that are logged several times in each task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def spectral_norm(agent: Continual) -> dict[str, float]:
 
 
 def reg(agent: Continual) -> dict[str, float]:
-    """What each attached method has to say, by role."""
+    """The scalars of each attached method, by role."""
     return {
         f"{role}/{name}": float(value)
         for role, method in agent.methods.items()
@@ -28,7 +28,7 @@ def reg(agent: Continual) -> dict[str, float]:
 
 
 def optimizer(agent: Continual) -> dict[str, float]:
-    """What each optimizer has to say, by its network where there are several."""
+    """The scalars of each optimizer, by network where there are several."""
     return {
         f"{network.replace('.', '/')}/{name}".removeprefix("/"): float(value)
         for network, optimizer in agent.optimizers().items()
@@ -36,12 +36,12 @@ def optimizer(agent: Continual) -> dict[str, float]:
     }
 
 
-#: Those that every run has, by the group that they are logged in.
+#: Those of every run, by the group that they are logged in.
 METRICS: dict[str, Metric] = {"spectral_norm": spectral_norm, "reg": reg, "optimizer": optimizer}
 
 
 def find_metric(name: str) -> Metric:
-    """Anybody's by ``module:function``.
+    """A metric by ``module:function``.
 
     Raises:
         ConfigError: there is none, it cannot be called, or its name is taken.

@@ -1,4 +1,4 @@
-"""What is measured while an agent learns: returns, spectral norms, and what the methods have to say."""
+"""The callback that measures and logs while an agent learns: returns, and metrics of its networks."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def learn(
         segment: what to learn.
         agent: as it was before; None at the beginning of the run.
         env: where the segment begins.
-        recorder, logger: what is told of it.
+        recorder: measures and logs while the agent learns.
+        logger: where it is logged.
 
     Raises:
         NonFiniteError: training has diverged.
