@@ -1,7 +1,7 @@
-"""The seam through which every method reaches a network: torch's own optimizer hooks.
+"""The base classes of all methods, which act through torch's optimizer hooks.
 
-A method is bound to a ``(module, optimizer)`` pair. It acts when the optimizer steps, so it works in any training
-loop, and nobody's loop is copied to make room for it.
+A method is attached to a ``(module, optimizer)`` pair. It acts when the optimizer steps, so it works in any training
+loop without changes to the loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from neoteny.plasticity.seeding import own_seed
 
 
 class Removable(Protocol):
-    """What torch's hooks, and whatever else attaching leaves behind, have in common."""
+    """Anything that can be removed again, such as a torch hook handle."""
 
     def remove(self) -> None: ...
 
@@ -43,17 +43,17 @@ class Handle:
 
 @dataclass(kw_only=True, eq=False)
 class Method:
-    """Something that is done to weights to keep them trainable.
+    """A plasticity method: it changes gradients or weights to keep a network trainable.
 
-    Subclasses are dataclasses, whose fields are their settings, and override any of :meth:`setup`, :meth:`connect`,
-    :meth:`before_step`, :meth:`after_step` and :meth:`on_switch`. ``name`` is what YAML calls them.
+    Subclasses are dataclasses whose fields are the settings. They override any of :meth:`setup`, :meth:`connect`,
+    :meth:`before_step`, :meth:`after_step` and :meth:`on_switch`. ``name`` is the method's name in YAML.
 
     Attributes:
-        heads: whether output heads are left alone (``exempt``), treated as any layer (``include``), or which
-            layers they are (their names).
+        heads: ``exempt`` skips output heads, ``include`` treats them like any other layer, a list gives the names of
+            the layers that are heads.
         layers: the layers acted on, once attached.
-        optimizer: the one that trains them, once attached.
-        generator: what every random draw comes from, once attached.
+        optimizer: the optimizer that trains them, once attached.
+        generator: the random generator for all draws, once attached.
     """
 
     name: ClassVar[str]
@@ -72,16 +72,17 @@ class Method:
         seed: int = 0,
         only: Callable[[str], bool] | None = None,
     ) -> Handle:
-        """Act on the layers of ``module`` that ``optimizer`` trains, whenever it steps, until the handle is removed.
+        """Act on the layers of ``module`` that ``optimizer`` trains, at every step, until the handle is removed.
 
         Args:
             module: the network.
-            optimizer: the one that trains it. Its parameters decide: target networks and frozen layers are out.
-            seed: from which that of the method's own generator is made. No global random state is read or written.
-            only: restricts the choice to layers whose name it accepts.
+            optimizer: trains the network. Only layers with parameters in it are used, so no target networks and no
+                frozen layers.
+            seed: the method's own generator is seeded from it. Global random state is neither read nor written.
+            only: a filter on layer names.
 
         Raises:
-            ValueError: there is nothing to act on, or the method is attached already.
+            ValueError: there is no layer to act on, or the method is already attached.
         """
         if self.layers:
             raise ValueError(f"{self.name}: this instance is attached already; make one per network")
@@ -96,30 +97,48 @@ class Method:
         before, after = optimizer.register_step_pre_hook, optimizer.register_step_post_hook
         return Handle([before(self._pre_hook), after(self._post_hook), *connections])
 
-    def _pre_hook(self, *_: Any) -> None:
-        self.before_step()
+    def _pre_hook(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call :meth:`before_step`, or, for ``step(closure)``, make the closure call it after its backward pass."""
+        _, *positional = args
+        closure = positional[0] if positional else kwargs.get("closure")
+        if closure is None:
+            unscale_(optimizer)
+            self.before_step()
+            return None
+
+        def with_method() -> Any:
+            return self.after_closure(closure())
+
+        if positional:
+            return (args[0], with_method, *positional[1:]), kwargs
+        return args, kwargs | {"closure": with_method}
 
     def _post_hook(self, *_: Any) -> None:
         self.after_step()
 
     def setup(self) -> None:
-        """Drop the layers it leaves alone, and make the state that belongs to the others; called once."""
+        """Drop the layers this method does not act on, and create the state for the others. Called once."""
 
     def connect(self, module: nn.Module) -> list[Removable]:
-        """Change or watch the network itself, where weights are not enough. What is returned goes with the handle."""
+        """Change or hook the network itself, if needed. What is returned is removed together with the handle."""
         return []
 
     def before_step(self) -> None:
-        """Gradients are final, clipping included: add to them."""
+        """Called when the gradients are final, after clipping: add to them here."""
+
+    def after_closure(self, loss: Any) -> Any:
+        """The same inside ``step(closure)``, each time the closure has computed ``loss``; the loss as it then is."""
+        self.before_step()
+        return loss
 
     def after_step(self) -> None:
-        """Weights have moved: project, perturb or reset them."""
+        """Called after the weights were updated: project, perturb or reset them here."""
 
     def on_switch(self) -> None:
-        """Another task begins. Only training loops that know of tasks call this."""
+        """Called when the task switches, by training loops that know about tasks."""
 
     def scalars(self) -> dict[str, Tensor]:
-        """What is worth plotting, by name; called when something is logged, not every update."""
+        """Values to log, by name. Called when logging, not at every update."""
         return {}
 
     def state(self) -> dict[str, Tensor]:
@@ -127,15 +146,15 @@ class Method:
         return {}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything needed to go on exactly as before, as tensors; settings are not state."""
+        """Everything needed to resume exactly, as tensors. Settings are not included."""
         return {"generator": self.generator.get_state(), **{k: t.clone() for k, t in self.state().items()}}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave.
+        """Restore the output of :meth:`state_dict`.
 
         Raises:
-            ValueError: the names and shapes in ``state`` are not those of this method's state.
+            ValueError: the names or shapes in ``state`` do not match this method's state.
         """
         self._check(state)
         self.generator.set_state(state["generator"].cpu())
@@ -153,13 +172,13 @@ class Method:
 
 @dataclass(kw_only=True, eq=False)
 class Penalty(Method):
-    """A regularizer λ·R(θ), whose gradient joins the task's just before the optimizer steps.
+    """A regularizer λ·R(θ). Its gradient is added to the task's gradient just before the optimizer steps.
 
-    It joins *after* gradient clipping, so λ means the same whether or not the task's gradient was clipped; where
-    nothing is clipped this is the same as adding λ·R(θ) to the loss.
+    It is added *after* gradient clipping, so λ means the same whether or not the task's gradient was clipped. Without
+    clipping this is the same as adding λ·R(θ) to the loss.
 
     Attributes:
-        strength: λ ≥ 0. At 0 training is bit for bit what it is without the penalty.
+        strength: λ ≥ 0. At 0, training is bit for bit the same as without the penalty.
 
     Raises:
         ValueError: ``strength`` is negative or not finite.
@@ -172,11 +191,11 @@ class Penalty(Method):
             raise ValueError(f"strength: a finite number of at least 0 is needed, got {self.strength}")
 
     def value(self) -> Tensor:
-        """R(θ), without λ, as a differentiable scalar. This is the definition that :meth:`add_grad_` is held to."""
+        """R(θ), without λ, as a differentiable scalar. :meth:`add_grad_` must add the gradient of exactly this."""
         raise NotImplementedError
 
     def add_grad_(self) -> None:
-        """Add λ·∇R(θ) to the gradients. By autograd here; subclasses have a closed form where there is one."""
+        """Add λ·∇R(θ) to the gradients. The default uses autograd; subclasses use a closed form where there is one."""
         if parameters := self.trainable():
             with torch.enable_grad():
                 value = self.value()
@@ -188,14 +207,37 @@ class Penalty(Method):
             with torch.no_grad():
                 self.add_grad_()
 
+    def after_closure(self, loss: Any) -> Any:
+        """The loss with λ·R(θ) added: a line search compares losses."""
+        if not self.strength:
+            return loss
+        self.before_step()
+        with torch.no_grad():
+            return loss + self.strength * self.value() if isinstance(loss, (Tensor, float, int)) else loss
+
     def trainable(self) -> list[Tensor]:
-        """The parameters of :attr:`layers` that are not frozen just now."""
+        """The parameters of :attr:`layers` that are not frozen at the moment."""
         both = [p for layer in self.layers for p in (layer.weight, layer.bias)]
         return [p for p in both if p is not None and p.requires_grad]
 
 
+@torch.no_grad()
+def unscale_(optimizer: Optimizer) -> None:
+    """Divide the gradients by a GradScaler's scale, where the optimizer would do that itself inside ``step``.
+
+    ``GradScaler.step`` unscales beforehand, except for optimizers that can do it on their own (``fused=True``), which
+    it gives the scale as ``grad_scale``. A penalty that joins before that would be divided by it.
+    """
+    scale: Tensor | None = getattr(optimizer, "grad_scale", None)
+    if scale is None:
+        return
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    torch._foreach_div_(gradients, scale.to(gradients[0].device))
+    optimizer.grad_scale = None  # type: ignore[attr-defined]
+
+
 def gradients_of(parameters: list[Tensor]) -> list[Tensor]:
-    """Their gradients; a parameter that the loss did not reach gets one of zeros, for the penalty to add to."""
+    """The gradients of ``parameters``. A parameter without a gradient gets one of zeros, for the penalty to add to."""
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -204,7 +246,7 @@ def gradients_of(parameters: list[Tensor]) -> list[Tensor]:
 
 @dataclass(kw_only=True, eq=False)
 class Compose(Method):
-    """Several methods on one network, acting in the order given."""
+    """Several methods on one network, applied in the order given."""
 
     name: ClassVar[str] = "compose"
 
