@@ -9,6 +9,7 @@ is in :mod:`neoteny.agents`, :mod:`neoteny.envs` and :mod:`neoteny.plasticity`.
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ _HOMES = {
     "neoteny.envs": ("ContinualVecEnv", "TaskSequence"),
     "neoteny.plasticity": ("Spectral",),
 }
+
+
+# In a checkout the packages stand beside this folder. Take those, even if another checkout is the installed one.
+_checkout = Path(__file__).parents[1]
+if (_checkout / "agents" / "continual.py").exists():
+    __path__.append(str(_checkout))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The command ``neoteny``, and the package that it belongs to."""
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -89,6 +90,18 @@ def test_names_that_a_user_wants_first():
     assert set(neoteny.__all__) <= set(dir(neoteny))
     with pytest.raises(ImportError, match="NoSuchThing"):
         from neoteny import NoSuchThing  # noqa: F401
+
+
+def test_a_second_checkout_is_not_mixed_with_the_installed_one(tmp_path):
+    for name in ("neoteny", "agents", "configs", "envs", "plasticity", "runners"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    code = (
+        "import sys, neoteny, neoteny.runners.continual_rl as program; program.parse([], prog='x')\n"
+        "print(*{m.__file__ for name, m in sys.modules.items() if name.split('.')[0] == 'neoteny'}, sep='\\n')"
+    )
+    files = python("-c", code, cwd=tmp_path).stdout.split()
+    assert len(files) > 50
+    assert all(file.startswith(str(tmp_path)) for file in files)
 
 
 @pytest.fixture
