@@ -108,6 +108,10 @@ class Continual(Saved):
         roles = {"all": self.reg} if isinstance(self.reg, Method) else dict(self.reg or {})
         if unknown := sorted(roles.keys() - {"all", "actor", "critic"}):
             raise ValueError(f"reg: {unknown[0]!r} is no role; the roles are actor and critic")
+        if any(roles.values()) and not self.optimizers():
+            raise ValueError(
+                f"reg: {type(self).__name__} learns without an optimizer; methods act when an optimizer steps"
+            )
         for role, template in roles.items():
             if template is None:
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -65,7 +66,7 @@ class Saved(BaseAlgorithm):
         modules, variables = self._get_torch_save_params()
         normalizer = self._vec_normalize_env
         replay_buffer = self.replay_buffer if replay and isinstance(self, OffPolicyAlgorithm) else None
-        plain = (bool, int, float, str, type(None))
+        plain = (bool, int, float, str, type(None), np.bool, np.integer, np.floating)
         elsewhere = {*self._excluded_save_params(), *TRANSIENT, "n_envs", "start_time"}
         record = {
             "arguments": arguments,
@@ -73,7 +74,7 @@ class Saved(BaseAlgorithm):
             "reg": self.reg if self.reg is None or isinstance(self.reg, Method) else dict(self.reg),
             "spaces": [self.observation_space, self.action_space],
             "n_envs": self.n_envs,
-            "attributes": {k: v for k, v in vars(self).items() if type(v) in plain and k not in elsewhere},
+            "attributes": {k: v for k, v in vars(self).items() if isinstance(v, plain) and k not in elsewhere},
             "modules": {name: recursive_getattr(self, name).state_dict() for name in modules},
             "variables": {name: recursive_getattr(self, name) for name in variables},
             "methods": {name: method.state_dict() for name, method in self.methods.items()},

@@ -65,7 +65,8 @@ def find_class(setting: str, name: str, known: Mapping[str, type], base: type) -
 
 def import_from_here() -> None:
     """Let what is named ``module:Name`` be looked for in the working directory first."""
-    if (here := os.getcwd()) not in sys.path:
+    here = os.getcwd()
+    if sys.path[:1] not in ([""], [here]):
         sys.path.insert(0, here)
 
 
