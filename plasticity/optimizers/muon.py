@@ -13,29 +13,29 @@ from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check
 
 
 class Muon(StepByStep):
-    """The weights of hidden Linear layers take orthogonal steps (Muon), all other parameters those of Adam.
+    """Muon (orthogonalized updates) for the weights of hidden Linear layers, Adam for all other parameters.
 
         B ← μB + (1 − μ)G        W ← (1 − lr·decay) W − lr · 0.2 √max(m, n) · orthogonal((1 − μ)G + μB)
 
-    for a matrix W of m × n with gradient G; orthogonal(·) keeps the singular vectors and brings the singular values
-    near 1, by five Newton–Schulz iterations. Jordan et al., https://kellerjordan.github.io/posts/muon/ (2024). The
-    factor 0.2 √max(m, n) gives the step the root mean square of Adam's, so Adam's learning rate fits both: Liu et al.,
-    "Muon is Scalable for LLM Training" (arXiv 2502.16982). The computation is torch's own, ``torch.optim.Muon``.
+    for an m × n matrix W with gradient G. orthogonal(·) keeps the singular vectors and brings the singular values near
+    1, by five Newton–Schulz iterations. Jordan et al., https://kellerjordan.github.io/posts/muon/ (2024). The
+    factor 0.2 √max(m, n) gives the step the root mean square of Adam's, so one learning rate fits both: Liu et al.,
+    "Muon is Scalable for LLM Training" (arXiv 2502.16982). The computation is done by ``torch.optim.Muon``.
 
-    An optimizer is given parameters, and these do not say which layer is an output head. So everything is Adam's until
-    :meth:`choose_hidden` is told the network; our agents do that. Biases, normalization layers, convolutions, heads and
-    parameters of no layer stay Adam's.
+    Parameters alone do not tell which layer is an output head. So Adam trains everything until :meth:`choose_hidden` is
+    called with the network; our agents do that. Biases, normalization layers, convolutions, heads and parameters
+    outside such layers stay with Adam.
 
-    Cost: 20·m·n·min(m, n) operations and some per matrix and update, in bfloat16; one moment less in memory.
+    Cost: slightly more than 20·m·n·min(m, n) operations per matrix and update, in bfloat16; one moment less in memory.
 
     Args:
-        params: what is trained, as torch's optimizers take it.
-        lr: learning rate, of both.
+        params: parameters or parameter groups, as for torch's optimizers.
+        lr: learning rate of both.
         momentum: μ.
         nesterov: step along (1 − μ)G + μB instead of B.
-        weight_decay: decoupled, of the hidden matrices; torch's default is 0.1, ours is Adam's.
+        weight_decay: decoupled, for the hidden matrices. torch's default is 0.1, ours is Adam's.
         ns_steps: Newton–Schulz iterations.
-        betas, eps: of Adam.
+        betas, eps: Adam's.
 
     Raises:
         ValueError: a setting is out of range.
@@ -61,7 +61,7 @@ class Muon(StepByStep):
         super().__init__(params, {"lr": lr})
         self.adam = torch.optim.Adam(self.param_groups, lr=lr, betas=betas, eps=eps, fused=True)  # the same groups
         self.defaults |= self.adam.defaults
-        one = [torch.zeros(1, 1)]  # torch's takes no empty list
+        one = [torch.zeros(1, 1)]  # torch's Muon takes no empty list
         same = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay, "ns_steps": ns_steps}
         self.muon = torch.optim.Muon(one, lr=lr, adjust_lr_fn="match_rms_adamw", **same)  # type: ignore[arg-type]
 
@@ -73,26 +73,25 @@ class Muon(StepByStep):
         self.choose_hidden(module)
 
     def choose_hidden(self, module: nn.Module) -> list[str]:
-        """From now on the hidden Linear layers of ``module`` are Muon's. Returns their names.
+        """From now on Muon trains the hidden Linear layers of ``module``. Returns their names.
 
-        They move to a parameter group of their own, the last; so do this before loading a state. Their state, if any,
-        begins anew.
+        They move to a new parameter group, at the end, with the learning rate of the group they were in, so call this
+        before loading a state. Their optimizer state, if any, is cleared.
 
         Raises:
-            ValueError: they were chosen already.
+            ValueError: this was called before.
         """
         if any("ns_steps" in group for group in self.param_groups):
             raise ValueError("choose_hidden: the hidden layers of this optimizer were chosen already")
         layers = [layer for layer in select_layers(module, self) if not layer.is_norm and layer.weight.ndim == 2]
         chosen = {id(layer.weight) for layer in layers}
-        if chosen:
-            lr = self.param_groups[0]["lr"]
-            for group in self.param_groups:
+        for group in list(self.param_groups):
+            hidden = [p for p in group["params"] if id(p) in chosen]
+            if hidden:
                 group["params"] = [p for p in group["params"] if id(p) not in chosen]
-            weights = [layer.weight for layer in layers]
-            for weight in weights:
-                self.state.pop(weight, None)
-            self.param_groups.append({"params": weights, **self.muon.defaults, "lr": lr})
+                self.param_groups.append({"params": hidden, **self.muon.defaults, "lr": group["lr"]})
+                for weight in hidden:
+                    self.state.pop(weight, None)
         return [layer.name for layer in layers]
 
     def update_(self) -> None:
@@ -102,7 +101,7 @@ class Muon(StepByStep):
             part.step()
 
     def scalars(self) -> dict[str, Tensor]:
-        """``momentum``: the Frobenius norm of the largest momentum; what its steps are the directions of."""
+        """``momentum``: the largest Frobenius norm of Muon's momentum buffers."""
         states = [self.state[p] for group in self.param_groups if "ns_steps" in group for p in group["params"]]
         kept = [state["momentum_buffer"] for state in states if "momentum_buffer" in state]
         return {"momentum": torch.stack(torch._foreach_norm(kept)).max()} if kept else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from neoteny import configs
 from neoteny.agents import ActorCritic, Continual, ReplayAtSwitch, config_of
 from neoteny.configs import ConfigError
+from neoteny.plasticity import Spectral
 
 ALGORITHMS = [
     sb3.A2C, sb3.PPO, sb3.DQN, sb3.SAC, sb3.TD3, sb3.DDPG, sb3_contrib.QRDQN, sb3_contrib.TQC, sb3_contrib.TRPO,
@@ -91,3 +93,16 @@ def test_wrong_settings(given: dict[str, Any], message: str) -> None:
 def test_who_neither_collects_rollouts_nor_replays_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"MyARS is neither on-policy nor off-policy"):
         config_of(continual(sb3_contrib.ARS))
+
+
+def test_numpy_scalars_of_an_algorithm_are_saved(tmp_path: Path) -> None:
+    cls = continual(sb3_contrib.TQC)
+    agent: Any = cls("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [8]})
+    agent.save(tmp_path / "agent")
+    loaded: Any = cls.load(tmp_path / "agent")
+    assert loaded.target_entropy == agent.target_entropy == -1
+
+
+def test_methods_need_an_optimizer() -> None:
+    with pytest.raises(ValueError, match="MyARS learns without an optimizer"):
+        continual(sb3_contrib.ARS)("LinearPolicy", "CartPole-v1", reg=Spectral())

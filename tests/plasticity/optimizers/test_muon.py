@@ -43,6 +43,27 @@ def test_hidden_matrices_are_muons_and_all_else_adams():
         assert not torch.equal(tensor, start[name]), name
 
 
+def test_each_group_keeps_its_learning_rate():
+    mine, theirs = network(), network()
+    optimizer = Muon(
+        [
+            {"params": mine[2].parameters(), "lr": 3e-2},
+            {"params": [*mine[5].parameters(), *mine[7].parameters()], "lr": 1e-3},
+        ]
+    )
+    assert optimizer.choose_hidden(mine) == ["2", "5"]
+    assert [group["lr"] for group in optimizer.param_groups] == [3e-2, 1e-3, 3e-2, 1e-3]
+    muons = [torch.optim.Muon([theirs[i].weight], lr=lr, weight_decay=0, adjust_lr_fn="match_rms_adamw")
+             for i, lr in ((2, 3e-2), (5, 1e-3))]  # fmt: skip
+    x = torch.linspace(-1, 1, 32).view(8, 1, 4)
+    for module in (mine, theirs):
+        (module(x) - 1).square().sum().backward()
+    for each in (optimizer, *muons):
+        each.step()
+    assert torch.equal(mine[2].weight, theirs[2].weight)
+    assert torch.equal(mine[5].weight, theirs[5].weight)
+
+
 def test_until_told_all_is_adams():
     mine, theirs = network(), network()
     train(mine, Muon(mine.parameters(), lr=1e-2))
