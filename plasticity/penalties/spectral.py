@@ -1,4 +1,4 @@
-"""Spectral regularization: each layer's largest singular value is kept near one.
+"""Spectral regularization: keeps the largest singular value of each layer near one.
 
 Lewandowski et al., "Learning Continually by Spectral Regularization", ICLR 2025 (arXiv 2406.06811). A
 re-implementation from the paper's abstract, its public reviews and other re-implementations: no code was released.
@@ -18,12 +18,12 @@ from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 
 
 def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], k: int, target: float = 1.0) -> Tensor:
-    """R = Σ_l (σ_l^k − t^k)² + Σ_l (‖b_l‖²)^k + Σ_i (γ_i^k − 1)².
+    """R = Σ_l (σ_l^k − t^k)² + Σ_l (‖b_l‖²)^k + Σ_i (γ_i − 1)².
 
     Args:
         sigma: singular values, shape (L).
         biases: bias vectors b, and the shifts of normalization layers.
-        scales: the scales γ of normalization layers, pulled to 1 each by itself.
+        scales: the scales γ of normalization layers, each regularized towards 1.
         k: the exponent.
         target: t.
     """
@@ -31,28 +31,28 @@ def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], 
     for bias in biases:
         total = total + bias.square().sum() ** k
     for scale in scales:
-        total = total + ((scale**k - 1) ** 2).sum()
+        total = total + ((scale - 1) ** 2).sum()
     return total
 
 
 @dataclass(kw_only=True, eq=False)
 class Spectral(Penalty):
-    """R(θ) = Σ_l [(σ₁(W_l)^k − t^k)² + (‖b_l‖²)^k], and each scale of a normalization layer is pulled to 1.
+    """R(θ) = Σ_l [(σ₁(W_l)^k − t^k)² + (‖b_l‖²)^k] + Σ_i (γ_i − 1)², with γ_i the scales of normalization layers.
 
-    σ₁ comes from one step of power iteration per update on vectors that are kept, with the vectors held constant in
-    the gradient: ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. A convolution is taken as its kernel
-    reshaped to (out, in · kernel), whose σ₁ bounds the operator's up to a constant. No autograd graph is built and
-    nothing waits for the device.
+    σ₁ is estimated by one step of power iteration per update on stored vectors, which are constants in the gradient:
+    ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. A convolution is its kernel reshaped to
+    (out, in · kernel), whose σ₁ bounds the operator's up to a constant. No autograd graph is built, and there is no
+    device synchronization.
 
     Output heads are exempt by default: a head of spectral norm 1 cannot represent large values.
 
     Attributes:
         strength: λ.
         k: the exponent, at least 1.
-        target: t ≥ 0, what singular values are pulled to. The paper's is 1; later work also uses 2.
+        target: t ≥ 0, the target of the singular values. The paper uses 1; later work also uses 2.
 
     Raises:
-        ValueError: ``strength`` or ``target`` is negative or not finite, or ``k`` is no integer of at least 1.
+        ValueError: ``strength`` or ``target`` is negative or not finite, or ``k`` is not an integer of at least 1.
     """
 
     name: ClassVar[str] = "spectral"
@@ -82,7 +82,7 @@ class Spectral(Penalty):
         return [layer for layer in self.layers if not layer.is_norm]
 
     def _live(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Weights of matrices, scales, and biases, as far as they are not frozen just now."""
+        """Weight matrices, scales and biases that are not frozen at the moment."""
         weights: list[Tensor] = [layer.weight for layer in self._matrix_layers() if layer.weight.requires_grad]
         scales: list[Tensor] = [layer.weight for layer in self.layers if layer.is_norm and layer.weight.requires_grad]
         biases: list[Tensor] = [
@@ -91,13 +91,13 @@ class Spectral(Penalty):
         return weights, scales, biases
 
     def _vectors(self) -> tuple[list[Tensor], list[Tensor]]:
-        """u and v of the weights that :meth:`_live` gives."""
+        """u and v of the weights returned by :meth:`_live`."""
         live = [layer.weight.requires_grad for layer in self._matrix_layers()]
         u, v = ([x for x, on in zip(side, live, strict=True) if on] for side in (self._u, self._v))
         return u, v
 
     def _singular_values(self, weights: list[Tensor]) -> list[Tensor]:
-        """Those of each matrix that are pulled to the target."""
+        """The penalized singular values of each matrix."""
         _, v = self._vectors()
         return [torch.linalg.vector_norm(w.flatten(1) @ right) for w, right in zip(weights, v, strict=True)]
 
@@ -130,8 +130,7 @@ class Spectral(Penalty):
             pulls = [p.expand_as(b) for p, b in zip(pull.unbind(), biases, strict=True)]
             torch._foreach_addcmul_(gradients_of(biases), biases, pulls)
         if scales:
-            pulls = [factor * (g**self.k - 1) * g ** (self.k - 1) for g in scales]
-            torch._foreach_add_(gradients_of(scales), pulls)
+            torch._foreach_add_(gradients_of(scales), torch._foreach_sub(scales, 1), alpha=2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
         names = [layer.name for layer in self._matrix_layers()]

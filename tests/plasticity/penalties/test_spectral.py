@@ -84,14 +84,14 @@ HAND_WORKED = {
         2, conv([[[[3]], [[4]]], [[[0]], [[0]]]]), 576, {"weight": [[[[288]], [[384]]], [[[0]], [[0]]]]}
     ),
     "kernel's places are columns": (2, conv([[[[3, 4]]]]), 576, {"weight": [[[[288, 384]]]]}),
-    "norm: (4−1)² + 5², 4·(4−1)·2": (2, norm([2, 1], [1, 2]), 34, {"weight": [24, 0], "bias": [20, 40]}),
-    "norm: each scale by itself": (2, norm([2, 0], [0, 0]), 10, {"weight": [24, 0], "bias": [0, 0]}),
-    "norm, odd k: (−1−1)², 6·(−2)·1": (3, norm([-1, 1], [0, 0]), 4, {"weight": [-12, 0]}),
+    "norm: (3−1)² + 5², 2·(3−1)": (2, norm([3, 1], [1, 2]), 29, {"weight": [4, 0], "bias": [20, 40]}),
+    "norm: each scale by itself, 0 is no resting point": (2, norm([2, 0], [0, 0]), 2, {"weight": [2, -2]}),
+    "norm, whatever k; −1 is no goal": (3, norm([-1, 1], [0, 0]), 4, {"weight": [-4, 0], "bias": [0, 0]}),
     "layers add up": (
         2,
         nn.Sequential(linear([[3, 0], [0, 1]], [1, 2]), norm([2, 1], [0, 0]), linear([[3, 4]])),
-        64 + 25 + 9 + 576,
-        {"0.weight": [[96, 0], [0, 0]], "0.bias": [20, 40], "1.weight": [24, 0], "2.weight": [[288, 384]]},
+        64 + 25 + 1 + 576,
+        {"0.weight": [[96, 0], [0, 0]], "0.bias": [20, 40], "1.weight": [2, 0], "2.weight": [[288, 384]]},
     ),
 }  # fmt: skip
 
@@ -109,7 +109,7 @@ def test_hand_worked(k: int, module: nn.Module, value: float, gradients: dict[st
 
 @pytest.mark.parametrize(
     ("k", "value"),
-    [(1, 4 + 1 + 5 + 1), (2, 64 + 1 + 25 + 9), (3, 26**2 + 1 + 125 + 49)],
+    [(1, 4 + 1 + 5 + 1), (2, 64 + 1 + 25 + 1), (3, 26**2 + 1 + 125 + 1)],
     ids=["k=1", "k=2", "k=3"],
 )
 def test_penalty_of_plain_numbers(k: int, value: float):
