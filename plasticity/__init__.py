@@ -1,4 +1,4 @@
-"""Methods that keep a network trainable, for any torch training loop. Needs torch and nothing else.
+"""Plasticity methods for any torch training loop. The only dependency is torch.
 
 Spectral(strength=1e-3).attach(network, optimizer)
 """
@@ -19,7 +19,7 @@ from neoteny.plasticity.resets.redo import ReDo
 from neoteny.plasticity.resets.shrink_and_perturb import ShrinkAndPerturb
 from neoteny.plasticity.resets.snr import SelfNormalizedResets
 
-#: Every method by the name that YAML and the command line call it.
+#: All methods by their name in YAML and on the command line.
 METHODS: dict[str, type[Method]] = {
     method.name: method
     for method in (

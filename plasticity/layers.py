@@ -1,4 +1,4 @@
-"""Which weights a method acts on: chosen by the type of the module that owns them, never by their shape."""
+"""Selects the layers that a method acts on, by module type and never by weight shape."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-#: ``exempt`` leaves output heads alone, ``include`` treats them as any layer, names say which layers are heads.
+#: ``exempt`` skips output heads, ``include`` treats them like any other layer, a list names the layers that are heads.
 Heads = Literal["exempt", "include"] | Sequence[str]
 
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-#: At the end of a ``Sequential`` these may bound an output (TD3's actions).
+#: At the end of a ``Sequential`` these may squash an output (TD3's actions).
 SQUASHES = (nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with weights: a matrix (Linear, or a convolution seen as one) or a normalization's scales.
+    """A layer with weights: a matrix (Linear, or a convolution reshaped to one) or the scales of a normalization layer.
 
     Attributes:
         name: the module's dotted name.
@@ -38,12 +38,12 @@ class Layer:
 
     @property
     def matrix(self) -> Tensor:
-        """The weight as (out, in · kernel), sharing its memory wherever its strides allow that."""
+        """The weight as (out, in · kernel), a view where the strides allow it."""
         return self.weight.flatten(1)
 
 
 def smaller_gram(matrix: Tensor) -> Tensor:
-    """G = WWᵀ or WᵀW, whichever is smaller: the squares of all min(m, n) singular values of W are its eigenvalues."""
+    """G = WWᵀ or WᵀW, whichever is smaller. Its eigenvalues are the squares of the min(m, n) singular values of W."""
     return matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
 
 
@@ -55,17 +55,17 @@ def select_layers(
 ) -> list[Layer]:
     """The Linear, Conv and normalization layers of ``module`` that ``optimizer`` trains.
 
-    Frozen parameters and networks the optimizer does not hold (target networks) are left out, and a weight that
-    two modules share counts once.
+    Frozen parameters and networks the optimizer does not hold (target networks) are skipped. A weight shared by two
+    modules counts once.
 
     Args:
         module: searched with all its submodules.
-        optimizer: its parameters are the ones that may be chosen.
+        optimizer: only its parameters can be selected.
         heads: what to do with output heads, see :func:`output_heads`.
-        only: keep only layers whose name it accepts.
+        only: a filter on layer names.
 
     Raises:
-        ValueError: ``heads`` names a layer that is not there.
+        ValueError: ``heads`` names a layer that does not exist.
     """
     trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
     found: dict[int, tuple[str, nn.Module]] = {}
@@ -94,11 +94,11 @@ def select_layers(
 
 
 def output_heads(module: nn.Module, layers: dict[str, nn.Module]) -> set[str]:
-    """The names of those ``layers`` whose output no other layer takes: the module's output heads.
+    """The names of the module's output heads: the ``layers`` whose output feeds no other layer.
 
-    A layer is no head if its ``Sequential``, or one around that, goes on after it with more than a squashing
-    function; or if a layer that is registered later takes inputs of its width (for a convolution: of a multiple
-    of its channels), or of twice its width where no layer before has just that (a concatenated activation).
+    A layer is not a head if more than a squashing function follows it in its ``Sequential`` or in an enclosing one. Nor
+    is it a head if a layer registered later has an input width equal to its output width (for a convolution: a multiple
+    of its channels), or twice that width where no earlier layer explains it (a concatenated activation).
     """
     matrices = {name: layer for name, layer in layers.items() if isinstance(layer, MATRICES)}
     order = list(matrices.values())
@@ -131,8 +131,8 @@ def _takes(later: nn.Module, layer: nn.Module) -> bool:
 
 
 def _takes_twice(later: nn.Module, layer: nn.Module, before: Sequence[nn.Module]) -> bool:
-    """Whether ``later`` takes two features of each unit, as far as nothing else explains its width: neither a layer
-    ``before`` it nor the network's own input."""
+    """Whether ``later`` takes two features per unit of ``layer``: its input width is twice the number of units, and
+    neither a layer in ``before`` nor the network's own input explains that width."""
     linear = isinstance(layer, nn.Linear)
     if linear != isinstance(later, nn.Linear):
         return False

@@ -1,4 +1,4 @@
-"""What is measured of a network. Nothing here changes it, or any random state."""
+"""Measurements on networks. They change neither the network nor any random state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def spectral_norms(module: nn.Module, parameters: Container[int] | None = None) 
 
     Args:
         module: searched with all its submodules.
-        parameters: the ``id`` of the parameters wanted, say those of an optimizer; all by default.
+        parameters: ``id`` of the parameters to include, such as those of an optimizer; all by default.
     """
     norms = {}
     for name, child in module.named_modules():
@@ -32,10 +32,10 @@ def spectral_norms(module: nn.Module, parameters: Container[int] | None = None) 
 def dormant_units(activations: Tensor, tau: float = 0.025) -> Tensor:
     """Which units are τ-dormant: s_i = E|h_i| / mean_j E|h_j| ≤ τ (Sokar et al., 2023, arXiv 2302.12902).
 
-    Where all units are silent, all are dormant.
+    If all units are silent, all are dormant.
 
     Args:
-        activations: (batch, units, …), or their sums or means of magnitudes, (units).
+        activations: (batch, units, …), or the sum or mean of the magnitudes per unit, (units).
         tau: the threshold, at least 0.
 
     Returns:

@@ -1,12 +1,12 @@
-"""The largest singular value of each of many matrices, followed from update to update."""
+"""Power iteration: tracks the largest singular value of several matrices from update to update."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-#: Added of the old singular vector to the new one. It vanishes beside any matrix that is not zero, and keeps the
-#: vector alive beside one that is.
+#: Fraction of the old singular vector added to the new one. It is negligible unless the matrix is zero, and then it
+#: keeps the vector from becoming zero.
 KEEP = 1e-12
 
 
@@ -17,7 +17,7 @@ def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -
 
     Args:
         matrices: L matrices W of shape (out, in).
-        u, v: their left (out) and right (in) vectors.
+        u, v: the left (out) and right (in) singular vectors.
 
     Returns:
         σ, of shape (L): lower bounds on the largest singular values.
@@ -33,7 +33,7 @@ def power_iteration_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -
 
 
 def warm_up_(matrices: list[Tensor], u: list[Tensor], v: list[Tensor], tolerance: float = 1e-7) -> Tensor:
-    """At least 15 steps of power iteration, and more until σ moves by less than ``tolerance`` relative; returns σ."""
+    """At least 15 steps of power iteration, until the relative change of σ is below ``tolerance``. Returns σ."""
     sigma = power_iteration_(matrices, u, v)
     for step in range(2000):
         new = power_iteration_(matrices, u, v)

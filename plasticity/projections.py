@@ -1,4 +1,4 @@
-"""Projections: after each update the weights are put back into a set that keeps them trainable."""
+"""Projections: after each update the weights are projected onto a set that keeps them trainable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neoteny.plasticity.method import Method
 from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 from neoteny.plasticity.schedule import check_every, due, new_counter
 
-#: The exact σ₁ is taken larger by so many units of rounding: none can leave a weight above its bound.
+#: The exact σ₁ is rounded up by this many machine epsilons, so that no rounding error leaves a weight above its bound.
 ROUNDING = 100
 
 
@@ -22,25 +22,25 @@ class SpectralNorm(Method):
     """W ← W / max(1, σ₁(W) / bound) after each update: no layer's largest singular value is above the bound.
 
     Gouk, Frank, Pfahringer & Cree, "Regularisation of Neural Networks by Enforcing Lipschitz Continuity" (arXiv
-    1804.04368), algorithm 1; a projection of the weights themselves, where Miyato et al. (arXiv 1802.05957)
-    reparameterize. A convolution is its kernel reshaped to (out, in · kernel). Biases and normalization layers are
-    left alone.
+    1804.04368), algorithm 1. The weights themselves are projected; Miyato et al. (arXiv 1802.05957) reparameterize
+    instead. A convolution is its kernel reshaped to (out, in · kernel). Biases and normalization layers are not
+    changed.
 
-    How exact: power iteration gives a lower bound on σ₁ and so bounds nothing. At every N-th update, ``exact_every``,
-    the eigenvalues of the smaller Gram matrix are computed, and σ₁ ≤ bound holds then, to the last digit, for any W.
-    In between, one step of power iteration costs two matrix-vector products; σ₁ then may exceed the bound by what the
-    estimate lags behind, 1 to 2 % at usual learning rates, until the next exact one.
+    Exactness: power iteration gives a lower bound on σ₁, so on its own it guarantees nothing. Every N-th update
+    (``exact_every``) computes the eigenvalues of the smaller Gram matrix; σ₁ ≤ bound then holds to the last digit, for
+    any W. In between, one step of power iteration costs two matrix-vector products. Until the next exact update σ₁ may
+    exceed the bound by the lag of the estimate, 1 to 2 % at usual learning rates.
     With ``exact_every`` = 1, the default, σ₁ ≤ bound after every update.
 
-    Cost: m·n·min(m, n) for the Gram matrix and some 4/3·min(m, n)³ for its eigenvalues, at every N-th update. On a
+    Cost: m·n·min(m, n) for the Gram matrix and about 4/3·min(m, n)³ for its eigenvalues, at every N-th update. On a
     GPU an exact update waits for the device, others do not.
 
     Attributes:
-        bound: the largest σ₁ allowed; at infinity training is bit for bit what it is without.
-        exact_every: N; 0 for power iteration alone, which bounds nothing strictly.
+        bound: the largest σ₁ allowed. At infinity, training is bit for bit the same as without the method.
+        exact_every: N; 0 for power iteration alone, which gives no strict bound.
 
     Raises:
-        ValueError: ``bound`` is not positive, or ``exact_every`` is no integer of at least 0.
+        ValueError: ``bound`` is not positive, or ``exact_every`` is not an integer of at least 0.
     """
 
     name: ClassVar[str] = "spectral-norm"
@@ -67,7 +67,7 @@ class SpectralNorm(Method):
 
     @staticmethod
     def _exact(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -> Tensor:
-        """σ₁, rounded up, of shape (L); u and v take a step, too."""
+        """σ₁, rounded up, of shape (L). Also does one step of power iteration on u and v."""
         found = [torch.linalg.eigvalsh(smaller_gram(matrix))[-1].clamp_min(0).sqrt() for matrix in matrices]
         sigma = torch.maximum(torch.stack(found), power_iteration_(matrices, u, v))
         return sigma * (1 + ROUNDING * torch.finfo(sigma.dtype).eps)
@@ -81,7 +81,7 @@ class SpectralNorm(Method):
         matrices, u, v = [self.layers[i].matrix for i in live], [self._u[i] for i in live], [self._v[i] for i in live]
         try:
             sigma = self._exact(matrices, u, v) if exact else power_iteration_(matrices, u, v)
-        except torch.linalg.LinAlgError:  # weights that are not finite, which is the training loop's to notice
+        except torch.linalg.LinAlgError:  # weights are not finite; the training loop has to detect that
             return
         factors = (self.bound / sigma).clamp(max=1).unbind()
         torch._foreach_mul_([self.layers[i].weight for i in live], list(factors))
@@ -102,14 +102,14 @@ class WeightClipping(Method):
     """p ← clip(p, −κs, κs) after each update, for weights and biases, s = 1/√(inputs of one output).
 
     s is the bound of the uniform distribution that torch draws Linear and Conv weights and biases from. Elsayed, Lan,
-    Lyle & Mahmood, "Weight Clipping for Deep Continual and Reinforcement Learning", RLC 2024 (arXiv 2407.01704),
-    where s stays that of the uniform distribution under other initializations too. Attaching changes nothing; the
-    first update clips whatever began outside. Normalization layers, which have no such s, are left alone.
+    Lyle & Mahmood, "Weight Clipping for Deep Continual and Reinforcement Learning", RLC 2024 (arXiv 2407.01704). As
+    there, s is that of the uniform distribution under other initializations too. Attaching changes nothing; the first
+    update clips entries that start outside. Normalization layers have no such s and are not changed.
 
     Cost: two elementwise passes.
 
     Attributes:
-        kappa: κ; the authors use 3 with PPO. At infinity training is bit for bit what it is without.
+        kappa: κ; the authors use 3 with PPO. At infinity, training is bit for bit the same as without the method.
 
     Raises:
         ValueError: ``kappa`` is not positive.
@@ -128,7 +128,7 @@ class WeightClipping(Method):
         self.layers = [layer for layer in self.layers if not layer.is_norm]
 
     def bounds(self) -> tuple[list[Tensor], list[float]]:
-        """The tensors that are clipped, and κs of each."""
+        """The tensors to clip, and κs for each."""
         pairs = [
             (p, self.kappa / layer.matrix.shape[1] ** 0.5)
             for layer in self.layers
@@ -155,14 +155,15 @@ class WeightClipping(Method):
 class NormalizeAndProject(Method):
     """W ← W ‖W⁰‖_F / ‖W‖_F after each update: every layer keeps the norm it had when attached.
 
-    In a network with normalization layers a growing norm is a decaying learning rate, and nothing else; this keeps
-    the effective learning rate what it was. Lyle et al., "Normalization and Effective Learning Rates in
-    Reinforcement Learning", NeurIPS 2024 (arXiv 2407.01800). The *normalize* half is the network's: one with
-    ``layer_norm``. Without it this still runs, but changes what the network computes.
+    In a network with normalization layers, growing weight norms only decay the effective learning rate; this method
+    keeps it constant. Lyle et al., "Normalization and Effective Learning Rates in
+    Reinforcement Learning", NeurIPS 2024 (arXiv 2407.01800). The *normalize* half is part of the network:
+    use ``layer_norm``. Without it this method still runs, but changes the network's function.
 
-    A layer's bias is scaled by the same factor (the paper has none before a normalization layer), so that what comes
-    out of the normalization after it stays exactly the same. Scales and shifts of normalization layers are left
-    alone: let `l2-init` beside it pull them to where they began. A weight that began at zero is left alone too.
+    A layer's bias is scaled by the same factor, so that the output of the normalization layer after it stays exactly
+    the same (the paper has no biases before a normalization layer). Scales and shifts of normalization layers are not
+    changed; combine with `l2-init` to pull them to their initial values. Weights that are initially zero are not
+    changed either.
 
     Cost: one norm and one product per weight.
 

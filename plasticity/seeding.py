@@ -1,4 +1,4 @@
-"""Where seeds of methods and optimizers come from."""
+"""Seeds for methods and optimizers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 
 
 def own_seed(owner: str, seed: int) -> int:
-    """A seed for ``owner``, a function of both, and unlike all other owners'.
+    """A seed that depends on ``owner`` and ``seed``, and differs between owners.
 
-    Were ``seed`` taken as it is, a reset would draw the very weights that the network was drawn with from it.
+    With ``seed`` itself, a reset would draw the same weights that the network was initialized with.
     """
     return int.from_bytes(hashlib.blake2b(f"{owner}:{seed}".encode(), digest_size=7).digest(), "big")

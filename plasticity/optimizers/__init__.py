@@ -12,16 +12,17 @@ from neoteny.plasticity.optimizers.muon import Muon
 from neoteny.plasticity.optimizers.trac import TRAC
 from neoteny.plasticity.optimizers.upgd import UPGD
 
-#: Every optimizer by the name that YAML and the command line call it.
+#: All optimizers by their name in YAML and on the command line.
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "muon": Muon, "trac": TRAC, "upgd": UPGD}
 
 
 @runtime_checkable
 class Prepared(Protocol):
-    """An optimizer that wants to know more than parameters. Our agents tell it, before its first step."""
+    """An optimizer that needs the network as well as its parameters. Our agents call :meth:`prepare` before its first
+    step."""
 
     def prepare(self, module: nn.Module, *, seed: int) -> None:
-        """``module`` holds the parameters that it trains, among others; ``seed`` is for its random draws."""
+        """``module`` contains the parameters this optimizer trains; ``seed`` is for its random draws."""
 
 
 __all__ = ["OPTIMIZERS", "TRAC", "UPGD", "Muon", "Prepared"]

@@ -1,4 +1,4 @@
-"""What our optimizers have in common: the frame of a step, and the checks of settings."""
+"""Code shared by our optimizers: the step method and checks of settings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.optim import Optimizer
 
 
 class StepByStep(Optimizer):
-    """An optimizer whose subclass says in :meth:`update_` what a step does to the weights."""
+    """Base of our optimizers. Subclasses implement :meth:`update_`."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient.
 
         Args:
-            closure: evaluates the loss anew, with its gradients; returned is what it gives.
+            closure: re-evaluates the loss and its gradients. Its result is returned.
         """
         loss = None
         if closure is not None:
@@ -27,13 +27,13 @@ class StepByStep(Optimizer):
         return loss
 
     def update_(self) -> None:
-        """Move the weights along their gradients. Called without recording gradients."""
+        """Update the weights. Called under ``torch.no_grad``."""
         raise NotImplementedError
 
 
 def check_fraction(setting: str, *values: float) -> None:
     """Raises:
-    ValueError: not all are at least 0 and below 1.
+    ValueError: a value is below 0, or 1 or more.
     """
     for value in values:
         if not 0 <= value < 1:
@@ -42,7 +42,7 @@ def check_fraction(setting: str, *values: float) -> None:
 
 def check_positive(setting: str, value: float, *, or_zero: bool = False) -> None:
     """Raises:
-    ValueError: it is not finite, negative or, unless ``or_zero``, 0.
+    ValueError: ``value`` is not finite, is negative or, unless ``or_zero``, is 0.
     """
     if not (0 < value < float("inf") or (or_zero and value == 0)):
         raise ValueError(f"{setting}: a finite number {'of at least' if or_zero else 'above'} 0 is needed, got {value}")

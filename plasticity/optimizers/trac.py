@@ -1,4 +1,4 @@
-"""TRAC: how far the weights are from where they began is tuned while they learn, without a setting to choose."""
+"""TRAC: a parameter-free optimizer that tunes the distance of the weights from their initial values online."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.optim.optimizer import ParamsT
 
 from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 
-#: With this width of the steps the sum in :func:`erfi` is as exact as float64 is.
+#: Step width of the sum in :func:`erfi`, at which the sum is exact to float64 precision.
 WIDTH = 0.25
 
 
@@ -22,7 +22,7 @@ def erfi(x: Tensor) -> Tensor:
 
     (4/π) Σ exp(−k²h²) sinh(2khx) / k over odd k, with h = :data:`WIDTH`: Rybicki's series for Dawson's integral
     (Computers in Physics 3, 1989) times 2/√π exp(x²). The relative error is below 1e-13 in float64 wherever the value
-    is a finite float64, for small x too. Computed in float64, returned in the dtype of ``x``.
+    is a finite float64, also for small x. Computed in float64, returned in the dtype of ``x``.
     """
     exact = x.double()
     steps = torch.arange(1, int(34 / WIDTH), 2, dtype=torch.float64, device=x.device) * WIDTH
@@ -36,13 +36,13 @@ UNIT = float(erfi(torch.tensor(1 / math.sqrt(2), dtype=torch.float64)))
 
 
 def tune(variance: Tensor, sigma: Tensor, h: Tensor, discounts: Tensor, s_init: float, eps: float) -> list[Tensor]:
-    """One round of the tuners, one per discount βᵢ, which bet against the sign of h.
+    """One update of the tuners, one per discount βᵢ, which bet against the sign of h.
 
         vᵢ ← βᵢ²vᵢ + h²     σᵢ ← βᵢσᵢ − h     sᵢ = s_init · erfi(σᵢ / (√2 √vᵢ + ε)) / erfi(1/√2)
 
     Args:
         variance, sigma, discounts: v, σ and β, of shape (tuners).
-        h: the gradient along the way from the reference, ⟨g, θ_base − θ_ref⟩; a scalar.
+        h: the gradient along the displacement from the reference, ⟨g, θ_base − θ_ref⟩; a scalar.
         s_init: the scale at σ = √v.
         eps: ε.
 
@@ -56,33 +56,33 @@ def tune(variance: Tensor, sigma: Tensor, h: Tensor, discounts: Tensor, s_init: 
 
 
 class TRAC(StepByStep):
-    """Adam (or any optimizer), with the way from the initial weights scaled by what has paid off.
+    """Adam (or any optimizer), with the displacement from the initial weights scaled by an online tuner.
 
     Muppidi, Zhang & Yang, "Fast TRAC: A Parameter-Free Optimizer for Lifelong Reinforcement Learning", NeurIPS 2024
     (arXiv 2405.16642), as in the authors' code:
 
         θ ← θ_ref + S · (θ_base − θ_ref),      S = max(0, Σᵢ sᵢ), see :func:`tune`
-        θ_base − θ_ref = (θ − θ_ref) / (S_before + ε) + the step that the base optimizer takes
+        θ_base − θ_ref = (θ − θ_ref) / (S_before + ε) + the step of the base optimizer
 
-    After a switch the gradient points back along the way come, S falls, and the weights return towards the reference.
-    S begins at s_init, so nearly nothing moves in the first dozens of updates.
+    After a task switch the gradient points back along the displacement, S falls, and the weights return towards the
+    reference. S starts at s_init, so the weights hardly move in the first dozens of updates.
 
-    The reference is the weights at the first update, or at the first after ``state.clear()``. It is not kept as such:
-    what is kept for each entry is its ``offset`` θ − θ_ref, beside the base optimizer's moments. Hence whatever is done
-    to weights from outside (projections, perturbations, resets) moves the reference along and is not undone; and
-    whoever writes new weights and zeroes their moments has thereby made the new weights their reference. As long as
-    nobody else touches the weights this is the authors' code, up to rounding.
+    The reference is the weights at the first update, or at the first one after ``state.clear()``. It is not stored
+    itself: the state holds the ``offset`` θ − θ_ref of each entry, beside the base optimizer's moments. So a change of
+    the weights from outside (projection, perturbation, reset) moves the reference along and is not undone, and writing
+    new weights and zeroing their state makes the new weights the reference. If nothing else changes the weights, this
+    equals the authors' code, up to rounding.
 
-    Cost: one tensor per parameter beside those of the base, and some ten elementwise passes.
+    Cost: one more tensor per parameter than the base optimizer, and about ten elementwise passes.
 
     Args:
-        params: what is trained, as torch's optimizers take it.
-        lr: learning rate of the base.
+        params: parameters or parameter groups, as for torch's optimizers.
+        lr: learning rate of the base optimizer.
         discounts: βᵢ, one tuner each.
-        s_init: the scale to begin with.
-        eps: ε, of the tuners; Adam's is a setting of the base.
+        s_init: the initial scale.
+        eps: ε of the tuners; Adam's is in ``base_settings``.
         base: the optimizer whose steps are scaled.
-        base_settings: its settings, ``{"betas": (0.9, 0.99)}``.
+        base_settings: its settings, such as ``{"betas": (0.9, 0.99)}``.
 
     Raises:
         ValueError: a setting is out of range.
@@ -133,7 +133,7 @@ class TRAC(StepByStep):
         for p, offset in zip(parameters, offsets, strict=True):  # only now: Adam takes any state for its own
             self.state[p]["offset"] = offset
         variance, sigma, scale = tune(variance, sigma, h, self._discounts, self.s_init, self.eps)
-        # A new mapping, not new contents: state dicts taken before keep what they had.
+        # A new mapping, so that state dicts taken earlier keep their values.
         self.state["trac"] = {"variance": variance, "sigma": sigma, "scale": scale}  # type: ignore[index]
         torch._foreach_add_(way, torch._foreach_sub(parameters, before))  # θ_base − θ_ref
         torch._foreach_mul_(way, scale)
@@ -145,7 +145,7 @@ class TRAC(StepByStep):
         return {"scale": self.state["trac"]["scale"]} if "trac" in self.state else {}  # type: ignore[index]
 
     def _tuner(self, like: Tensor) -> list[Tensor]:
-        """v, σ and S, where the parameters are."""
+        """v, σ and S, on the device of the parameters."""
         if (self._discounts.device, self._discounts.dtype) != (like.device, like.dtype):
             self._discounts = torch.tensor(self.discounts, dtype=like.dtype, device=like.device)
         if "trac" in self.state:

@@ -1,4 +1,4 @@
-"""UPGD: useful weights are protected, the others perturbed."""
+"""UPGD: protects useful weights and perturbs the others."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from neoteny.plasticity.seeding import own_seed
 
 
 class UPGD(StepByStep):
-    """Adam whose step, and Gaussian noise with it, is the smaller the more useful a weight is: AdaUPGD.
+    """AdaUPGD: Adam with added Gaussian noise, where more useful weights take smaller steps and get less noise.
 
     Elsayed & Mahmood, "Addressing Loss of Plasticity and Catastrophic Forgetting in Continual Learning", ICLR 2024
-    (arXiv 2404.00781), in the adaptive variant that they use in reinforcement learning (section 4.5):
+    (arXiv 2404.00781), in the adaptive variant used for reinforcement learning (section 4.5):
 
         u ← βᵤu − (1 − βᵤ) g·w          û = u / (1 − βᵤᵗ)          gate = 2·(1 − sigmoid(û / max û))
         w ← (1 − lr·decay) w − lr · gate · (m̂ / (√v̂ + ε) + ξ)        ξ ~ N(0, σ²)
 
-    −g·w is, to first order, what the loss would gain if the weight were 0; m̂ and v̂ are Adam's moments; the maximum is
-    over all weights. This is the paper's algorithm 5 with two things of the authors' code: the factor 2, with which a
-    weight of no use either way takes Adam's step, and the decay. That code divides by max u, not max û, so that nearly
-    all gates are either open or shut in the first 1/(1 − βᵤ) updates; the paper's is taken here. Where no weight is of
-    use, gates are open (theirs are reversed then).
+    −g·w is, to first order, the increase of the loss if the weight were set to 0; m̂ and v̂ are Adam's moments; the
+    maximum is over all weights. This is the paper's algorithm 5 with two additions from the authors' code: the factor
+    2, so that a weight of utility 0 takes Adam's step, and the weight decay. Their code divides by max u, not max û, so
+    that nearly all gates are either open or closed in the first 1/(1 − βᵤ) updates; here it is max û, as in the paper.
+    If no weight has positive utility, all gates are open (in their code they are then reversed).
 
-    Noise comes from a generator of its own, seeded by ``seed``, whose state is part of ``state_dict()``. It goes on
-    where moments are forgotten: ``state.clear()`` leaves it alone.
+    Noise is drawn from the optimizer's own generator, seeded by ``seed``, whose state is part of ``state_dict()``.
+    ``state.clear()`` does not reset it.
 
-    Cost: Adam's state and one tensor more; noise for every weight and some ten elementwise passes per update.
+    Cost: one more tensor per parameter than Adam; noise for every weight and about ten elementwise passes per update.
 
     Args:
-        params: what is trained, as torch's optimizers take it.
+        params: parameters or parameter groups, as for torch's optimizers.
         lr: learning rate.
-        betas: decay of Adam's moments.
+        betas: decay rates of Adam's moments.
         eps: ε.
-        beta_utility: βᵤ, decay of the utility's trace.
-        sigma: σ, the noise's standard deviation, in units of the learning rate.
-        weight_decay: decoupled, as AdamW's.
-        seed: of the noise; 0 where neither this nor :meth:`prepare` says another.
+        beta_utility: βᵤ, decay rate of the utility trace.
+        sigma: σ, standard deviation of the noise, in units of the learning rate.
+        weight_decay: decoupled, as in AdamW.
+        seed: seed of the noise. If None, the seed given to :meth:`prepare`, else 0.
 
     Raises:
         ValueError: a setting is out of range.
@@ -71,7 +71,7 @@ class UPGD(StepByStep):
         return super().__getstate__() | {"_seed": self._seed, "chance": self.chance}
 
     def prepare(self, module: nn.Module, *, seed: int) -> None:
-        """Take the agent's seed, where none was given."""
+        """Use the agent's seed, if none was given."""
         if self._seed is None:
             self.chance.manual_seed(own_seed("UPGD", seed))
 
@@ -85,7 +85,7 @@ class UPGD(StepByStep):
                 self._update(group, parameters, utility, highest, generator)
 
     def _generator(self, device: torch.device) -> torch.Generator:
-        """This update's noise: seeded from :attr:`chance`, which is on the CPU wherever the parameters are."""
+        """The generator of this update's noise, seeded from :attr:`chance`, which is always on the CPU."""
         seed = int(torch.randint(2**62, (), generator=self.chance))
         return torch.Generator(device).manual_seed(seed)
 
@@ -100,7 +100,7 @@ class UPGD(StepByStep):
     def scalars(self) -> dict[str, Tensor]:
         """``gate``: the mean over all weights. 1 is Adam's step; the most useful weight takes 0.54 of it."""
         held = [p for group in self.param_groups for p in group["params"] if self.state.get(p)]
-        parameters = [p for p in held if self.state[p]["step"] > 0]  # others have been made to begin anew
+        parameters = [p for p in held if self.state[p]["step"] > 0]  # the state of the others was reset
         if not parameters:
             return {}
         beta, steps = self.param_groups[0]["beta_utility"], self._of(parameters, "step")
@@ -109,7 +109,7 @@ class UPGD(StepByStep):
         return {"gate": 2 * torch.sigmoid(-flat / flat.max().clamp_min(torch.finfo(flat.dtype).tiny)).mean()}
 
     def _traces(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Tensor]:
-        """Move the traces of utility and Adam's moments; the corrected utilities, û."""
+        """Update the utility traces and Adam's moments. Returns the bias-corrected utilities û."""
         for p in parameters:
             if not self.state[p]:
                 self.state[p]["step"] = torch.tensor(0.0)  # on the CPU, as Adam's
@@ -133,7 +133,7 @@ class UPGD(StepByStep):
         generator: torch.Generator,
     ) -> None:
         steps, first, second = (self._of(parameters, k) for k in ("step", "exp_avg", "exp_avg_sq"))
-        scale = highest.clamp_min(torch.finfo(highest.dtype).tiny)  # 0 / 0 where nothing is of use
+        scale = highest.clamp_min(torch.finfo(highest.dtype).tiny)  # avoids 0 / 0 where all utilities are 0
         gates = [torch.sigmoid_(-u / scale) for u in utility]  # 1 − sigmoid(x) = sigmoid(−x)
         width = torch._foreach_sqrt(torch._foreach_div(second, self._corrections(steps, group["betas"][1])))
         torch._foreach_add_(width, group["eps"])
@@ -151,4 +151,4 @@ class UPGD(StepByStep):
 
     @staticmethod
     def _corrections(steps: list[Tensor], beta: float) -> list[float]:
-        return [1 - beta ** step.item() for step in steps]  # on the CPU: nothing waits
+        return [1 - beta ** step.item() for step in steps]  # on the CPU: no device synchronization

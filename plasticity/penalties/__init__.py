@@ -1,1 +1,1 @@
-"""Penalties: regularizers whose gradient joins the task's."""
+"""Penalties: regularizers whose gradient is added to the task's gradient."""

@@ -1,4 +1,4 @@
-"""Penalties on the distance of the weights from a fixed point: the origin (L2), or where they began (L2-init)."""
+"""Penalties on the distance of the weights from a fixed point: the origin (L2) or their initial values (L2-init)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neoteny.plasticity.method import Penalty, gradients_of
 class L2(Penalty):
     """R(θ) = Σ_l ‖W_l‖²_F + ‖b_l‖², over Linear and Conv layers; ∂R/∂θ = 2θ.
 
-    The scales and shifts of normalization layers are left alone: pulled to 0 they would switch their layer off.
+    The scales and shifts of normalization layers are not penalized: at 0 they would switch their layer off.
     """
 
     name: ClassVar[str] = "l2"

@@ -20,9 +20,9 @@ def update_pulls_(pulls: list[Tensor], weights: list[Tensor], level: float, powe
     No decomposition: j + 1 matrix products.
 
     Args:
-        pulls: written to, in the shapes of the weights; contiguous.
+        pulls: outputs, in the shapes of the weights; contiguous.
         weights: each (out, in) or (out, in, *kernel), seen as (out, in · kernel).
-        level: what σ^{2j} is pulled to.
+        level: the target of σ^{2j}.
     """
     for pull, weight in zip(pulls, weights, strict=True):
         matrix = weight.flatten(1)
@@ -38,13 +38,13 @@ def update_pulls_(pulls: list[Tensor], weights: list[Tensor], level: float, powe
 
 @dataclass(kw_only=True, eq=False)
 class WholeSpectrum(Penalty):
-    """A penalty whose gradient is a pull on all singular values at once.
+    """A penalty on all singular values of a layer at once.
 
     Attributes:
-        every: the pull is computed at the first of every N updates, and added at each. The papers' methods are 1.
+        every: N; the gradient is computed at the first of every N updates, and added at each. The papers use 1.
 
     Raises:
-        ValueError: ``every`` is no integer of at least 1.
+        ValueError: ``every`` is not an integer of at least 1.
     """
 
     every: int = 1
@@ -63,7 +63,7 @@ class WholeSpectrum(Penalty):
         }
 
     def _pull_(self, level: float, power: int, factor: float) -> None:
-        """Add factor times the pull, see :func:`update_pulls_`, to the gradients of weights that are not frozen."""
+        """Add factor · pull (see :func:`update_pulls_`) to the gradients of the weights that are not frozen."""
         live = [layer for layer in self.layers if layer.name in self._pulls and layer.weight.requires_grad]
         weights: list[Tensor] = [layer.weight for layer in live]
         pulls = [self._pulls[layer.name] for layer in live]
@@ -78,21 +78,22 @@ class WholeSpectrum(Penalty):
 
 @dataclass(kw_only=True, eq=False)
 class Parseval(WholeSpectrum):
-    """R(θ) = Σ_l ‖G_l − s·I‖²_F, G_l = W_l W_lᵀ or W_lᵀ W_l, the smaller: rows (or columns) orthogonal, of length √s.
+    """R(θ) = Σ_l ‖G_l − s·I‖²_F, G_l the smaller of W_l W_lᵀ and W_lᵀ W_l: orthogonal rows (or columns) of length √s.
 
     ∂R/∂W = 4(G − sI)W, or 4W(G − sI). A convolution is its kernel reshaped to (out, in · kernel). Chung, Cherif,
     Precup & Meger, "Parseval Regularization for Continual Reinforcement Learning", NeurIPS 2024 (arXiv 2412.07224),
-    on every layer but the last. There it is always W Wᵀ, which for a tall W differs by a constant only: the gradient
-    is the same. Biases and normalization layers are left alone; the paper's extra diagonal layers are the network's.
+    on every layer but the last. The paper always uses W Wᵀ; for a tall W this differs only by a constant, with the same
+    gradient. Biases and normalization layers are not penalized; the paper's extra diagonal layers would be part of the
+    network.
 
     The eigenvalues of G are the squares of W's singular values: R = Σ_i (σ_i² − s)². This is
     :class:`SpectralSpectrum` at k = 2 without biases and normalization layers.
 
-    Cost: two matrix products, 4·m·n·min(m, n) operations a layer, as many as the layer spends on a minibatch of
+    Cost: two matrix products, 4·m·n·min(m, n) operations per layer, as many as training the layer on a minibatch of
     ⅔·min(m, n) samples.
 
     Attributes:
-        scale: s. 2 keeps an orthogonal initialization of gain √2 where it is, as the authors' code has it.
+        scale: s. An orthogonal initialization of gain √2 has s = 2, as in the authors' code.
     """
 
     name: ClassVar[str] = "parseval"
@@ -129,11 +130,11 @@ class Parseval(WholeSpectrum):
 
 @dataclass(kw_only=True, eq=False)
 class SpectralSpectrum(WholeSpectrum, Spectral):
-    """R(θ) = Σ_l [Σ_i (σ_i(W_l)^k − t^k)² + (‖b_l‖²)^k]: `spectral` with every singular value in place of the largest.
+    """R(θ) = Σ_l [Σ_i (σ_i(W_l)^k − t^k)² + (‖b_l‖²)^k]: `spectral` on all singular values, not only the largest.
 
-    With G as in :class:`Parseval`, ∂R/∂W = 2k(G^{k/2} − t^k I) G^{k/2−1} W: exact, by k/2 + 1 matrix products and no
-    decomposition, for which k must be even. The paper pulls the largest only, since the smallest hardly moves by
-    itself; this variant is here for comparison, with its `target`. Cost: k/2 + 1 matrix products a layer.
+    With G as in :class:`Parseval`, ∂R/∂W = 2k(G^{k/2} − t^k I) G^{k/2−1} W. This is exact and needs no
+    decomposition, but k must be even. The paper penalizes the largest singular value only, since the smallest hardly
+    moves by itself; this variant, with its `target`, is for comparison. Cost: k/2 + 1 matrix products per layer.
 
     Attributes:
         k: the exponent, even.

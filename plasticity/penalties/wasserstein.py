@@ -1,4 +1,4 @@
-"""A penalty on how far the distribution of each layer's weights is from the one it began with."""
+"""A penalty on the distance between the current and the initial distribution of each layer's weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from neoteny.plasticity.schedule import check_every, due, new_counter
 
 
 def pair(weight: Tensor, target: Tensor) -> Tensor:
-    """The entries of ``target`` in the order of those of ``weight``: its smallest where ``weight`` is smallest.
+    """The entries of ``target``, reordered like those of ``weight``: its smallest where ``weight`` is smallest.
 
-    Of all orders this is the one nearest to ``weight``, whatever the norm. O(n log n).
+    This is the reordering nearest to ``weight``, in any norm. O(n log n).
     """
     order = weight.flatten().argsort(stable=True)
     return torch.empty_like(target).flatten().scatter_(0, order, target.flatten().sort().values).view_as(weight)
@@ -24,20 +24,21 @@ def pair(weight: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(kw_only=True, eq=False)
 class Wasserstein(Penalty):
-    """R(θ) = Σ_p Σ_i (p_(i) − p⁰_(i))² over weights and biases p, p_(i) the i-th smallest entry, p⁰ as when attached.
+    """R(θ) = Σ_p Σ_i (p_(i) − p⁰_(i))² over weights and biases p, where p_(i) is the i-th smallest entry.
 
-    A tensor's term is n times the squared 2-Wasserstein distance between its n entries and its n initial ones. It
-    asks less than L2-init: weights may go anywhere as long as together they are distributed as at the start.
+    p⁰ is p when attached. A tensor's term is n times the squared 2-Wasserstein distance between its n entries and its
+    n initial entries. This constrains less than L2-init: single weights are free, only their distribution is pulled to
+    the initial one.
     Lewandowski et al., "Directions of Curvature as an Explanation for Loss of Plasticity", 2023 (arXiv 2312.00246),
     and in the first version of "Learning Continually by Spectral Regularization" (arXiv 2406.06811v1).
 
-    ∂R/∂p = 2(p − p⁰ in the order of p). Finding that order is a sort per tensor, which costs more than an update of a
-    wide layer; between two sorts the entries keep the initial ones they were paired with. The order changes slowly,
-    and any pairing gives an upper bound on R, exact at each sort. The scales and shifts of normalization layers count
-    as weights and biases.
+    ∂R/∂p = 2(p − p⁰ in the order of p). This needs one sort per tensor, which costs more than the update of a wide
+    layer. Between two sorts each entry stays paired with the same initial entry. The order changes slowly, and any
+    pairing gives an upper bound on R, exact at each sort. The scales and shifts of normalization layers count as
+    weights and biases.
 
     Attributes:
-        every: sort at every N-th update. The paper's method is 1.
+        every: sort at every N-th update. The paper uses 1.
     """
 
     name: ClassVar[str] = "wasserstein"

@@ -1,1 +1,1 @@
-"""Resets and perturbations: units, layers or whole networks that begin anew."""
+"""Resets and perturbations of units, layers or whole networks."""

@@ -1,4 +1,4 @@
-"""Continual backprop: the least useful mature units are replaced, a few at a time.
+"""Continual backprop: resets the least useful mature units, a few at a time.
 
 Dohare, Hernandez-Garcia, Lan, Rahman, Mahmood & Sutton, "Loss of plasticity in deep continual learning", Nature 632,
 2024 (arXiv 2306.13812).
@@ -21,28 +21,28 @@ from neoteny.plasticity.schedule import new_counter
 
 @dataclass(kw_only=True, eq=False)
 class ContinualBackprop(UnitMethod):
-    """u_i ← η·u_i + (1 − η)·E|h_i|·Σ_k |w_ik|, and the units of least utility are replaced at rate ρ.
+    """u_i ← η·u_i + (1 − η)·E|h_i|·Σ_k |w_ik|, and the units with the lowest utility are replaced at rate ρ.
 
-    A unit that enters the next layer several times (CReLU) has the sum of what each of these is worth.
+    The utility of a unit that enters the next layer several times (CReLU) is the sum over these entries.
 
-    With every update a layer owes ρ times its number of mature units; whole units owed are replaced, at once. A new
-    unit has incoming weights drawn as at first, outgoing weights of 0, and forgotten moments of Adam. What the old unit
-    gave on average, f_i (decayed likewise), is added to the next layer's bias: b ← b + Σ_i w_i·f_i. That is exact where
-    the average is the activation; for a convolution the average is over positions too. The expectation is over the
-    passes since the last update; utilities and averages are corrected for their start at 0.
+    Every update adds ρ times a layer's number of mature units to a count; when it reaches 1 or more, that many whole
+    units are replaced. A new unit has freshly initialized incoming weights, outgoing weights of 0, and Adam moments of
+    0. The old unit's mean activation f_i (a running average with the same η) is added to the next layer's bias:
+    b ← b + Σ_i w_i·f_i. This is exact if the activation equals its mean; for a convolution the mean is over positions
+    too. The expectation is over the forward passes since the last update. Utilities and means are bias-corrected.
 
-    Works at every update: the mean and mean magnitude of the activations and the row sums of outgoing weights. Who
-    is mature is counted on the host, so the device is waited for only where new weights are copied to it.
+    Cost per update: the mean and mean magnitude of the activations, and row sums of the outgoing weights. Maturity is
+    counted on the host, so the device is synchronized only when new weights are copied to it.
 
-    The authors' Adam has a step count for every entry, torch's for every tensor: use equal betas, see docs/methods.md.
+    The authors' Adam has a step count per entry, torch's one per tensor: use equal betas, see docs/methods.md.
 
     Attributes:
         replacement_rate: ρ, from 0 (never) to 1.
         decay: η, at least 0 and below 1.
-        maturity: updates that a unit is safe for.
+        maturity: number of updates during which a new unit cannot be replaced.
 
     Raises:
-        ValueError: one of them is outside its range.
+        ValueError: a setting is out of range.
     """
 
     name: ClassVar[str] = "continual-backprop"
@@ -91,7 +91,7 @@ class ContinualBackprop(UnitMethod):
             if layer.name in noted:
                 sums, passes = noted[layer.name]
                 mean, magnitude = sums if passes == 1 else sums / passes
-                if self._mean[layer.name].shape != mean.shape:  # only now it is known how often a unit enters
+                if self._mean[layer.name].shape != mean.shape:  # how often a unit enters is only known now
                     self._mean[layer.name] = torch.zeros_like(mean)
                 self._mean[layer.name].lerp_(mean, 1 - self.decay)
                 worth = (magnitude * self._outgoing(layer, mean.shape[1])).sum(1)
@@ -100,12 +100,12 @@ class ContinualBackprop(UnitMethod):
                     self._replace_(layer, count)
 
     def _by_consumer(self, layer: Layer) -> list[list[Link]]:
-        """The links of a layer, those into the same layer together: as many as its units enter there."""
+        """The links of a layer, grouped by consumer; a group has one link per time that a unit enters the consumer."""
         names = dict.fromkeys(link.name for link in self._links[layer.name])
         return [[link for link in self._links[layer.name] if link.name == name] for name in names]
 
     def _outgoing(self, layer: Layer, entries: int) -> Tensor:
-        """Σ_k |w_ik| over all weights that lead out of each unit, (units, entries)."""
+        """Σ_k |w_ik| over all outgoing weights of each unit, (units, entries)."""
         sums = []
         for links in self._by_consumer(layer):
             parts = [link.outgoing(link.consumer.weight) for link in links]  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ class ContinualBackprop(UnitMethod):
         return sums[0] if len(sums) == 1 else sum(sums[1:], sums[0])
 
     def _due(self, name: str) -> int:
-        """How many units of a layer are to be replaced now."""
+        """How many units of a layer to replace now."""
         now, young = int(self._updates), self._young[name]
         while young and now - young[0][0] > self.maturity:
             self._mature[name] += young.popleft()[1]
@@ -138,8 +138,8 @@ class ContinualBackprop(UnitMethod):
             kept.index_fill_(0, units, value)
 
     def _keep_mean_(self, layer: Layer, units: Tensor, mean: Tensor) -> None:
-        """Next layers go on to receive the ``mean``, (units, entries), of what the units gave. Not where they enter
-        another number of times than in the layer that was watched."""
+        """Add the contribution of the units' ``mean`` activation, (units, entries), to the biases of the next layers.
+        Layers that the units enter a different number of times than the observed layer are skipped."""
         for links in self._by_consumer(layer):
             bias: Tensor | None = links[0].consumer.bias  # type: ignore[assignment]
             if bias is not None and bias.requires_grad and len(links) == mean.shape[1]:
@@ -151,7 +151,7 @@ class ContinualBackprop(UnitMethod):
         for kind, kept in (("mean", self._mean), ("notes", self._notes)):
             for name, mine in kept.items():
                 saved = state.get(f"{kind}.{name}", mine)
-                if saved.shape[:-1] == mine.shape[:-1]:  # how often a unit enters is known after the first pass
+                if saved.shape[:-1] == mine.shape[:-1]:  # how often a unit enters is only known after a pass
                     kept[name] = torch.zeros_like(saved, device=mine.device)
         super().load_state_dict(state)
         for name, born in self._born.items():

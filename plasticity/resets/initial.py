@@ -1,4 +1,4 @@
-"""How weights were drawn at first, and drawing others like them."""
+"""Draws new weights from the distribution of a layer's initial weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neoteny.plasticity.layers import Layer, smaller_gram
 
 
 def initial_scale(layer: Layer) -> Tensor:
-    """What is remembered of how a layer was made: [RMS of its weights, RMS of its biases, 1 if orthogonal else 0]."""
+    """A summary of a layer's initialization: [RMS of its weights, RMS of its biases, 1 if orthogonal else 0]."""
     matrix = layer.matrix.detach().double()
     gram = smaller_gram(matrix)
     level = gram.diagonal().mean()
@@ -22,10 +22,10 @@ def initial_scale(layer: Layer) -> Tensor:
 
 
 def draw(shape: tuple[int, ...], rms: Tensor, generator: torch.Generator, like: Tensor) -> Tensor:
-    """Uniform on [−√3·rms, √3·rms], drawn on the CPU, then moved to where ``like`` is.
+    """Uniform on [−√3·rms, √3·rms], drawn on the CPU, then moved to the device of ``like``.
 
-    This is the distribution of torch's own layers, and has the mean and variance of any other initialization whose
-    entries are symmetric.
+    This is torch's default distribution for Linear and Conv layers. For any other initialization with symmetric entries
+    it has the same mean and variance.
     """
     bound = math.sqrt(3) * float(rms)
     return torch.empty(shape).uniform_(-bound, bound, generator=generator).to(like)
@@ -33,7 +33,7 @@ def draw(shape: tuple[int, ...], rms: Tensor, generator: torch.Generator, like: 
 
 @torch.no_grad()
 def fresh(shape: torch.Size, scale: Tensor, generator: torch.Generator, like: Tensor) -> Tensor:
-    """A weight drawn as its layer was at first: orthogonal of that gain, else by :func:`draw`.
+    """A new weight drawn like the layer's initial one: orthogonal with the same gain, or by :func:`draw`.
 
     Args:
         shape: (out, in, *kernel).
@@ -46,15 +46,15 @@ def fresh(shape: torch.Size, scale: Tensor, generator: torch.Generator, like: Te
 
 
 def another_draw(initial: Tensor, generator: torch.Generator) -> Tensor:
-    """Another draw from the distribution that the weight ``initial`` was drawn from, known by this one draw only.
+    """Another draw from the distribution of the weight ``initial``, of which only this one sample is known.
 
-    Rows and columns change places at random, each with a random sign. For weights whose entries are independent and
-    symmetric, and for orthogonal ones, this is as probable a draw as the one given; whatever they are, size, gain and
-    singular values stay exactly as they were. A vector (a bias, scales) has its entries permuted, signs kept.
+    Rows and columns are permuted at random, each with a random sign. For independent symmetric entries, and for
+    orthogonal weights, the result is as probable as ``initial``. In any case norm, gain and singular values stay
+    exactly the same. The entries of a vector (a bias, scales) are permuted and keep their signs.
 
     Args:
         initial: (out, in), (out, in, *kernel) with columns in · kernel, or (n).
-        generator: where all chance comes from, on the CPU.
+        generator: the random generator, on the CPU.
     """
 
     def order(n: int) -> Tensor:

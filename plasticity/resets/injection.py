@@ -1,4 +1,4 @@
-"""Plasticity injection: new layers beside the old ones, which are frozen; what is computed stays the same at first.
+"""Plasticity injection: adds new layers beside the old, frozen ones, without changing the output at first.
 
 Nikishin, Oh, Ostrovski, Lyle, Pascanu, Dabney & Barreto, "Deep Reinforcement Learning with Plasticity Injection",
 NeurIPS 2023 (arXiv 2305.15555).
@@ -22,12 +22,12 @@ from neoteny.plasticity.schedule import new_counter
 
 
 class Injected(nn.Sequential):
-    """A ``Sequential`` h_θ that may become h_θ(x) + Σ_i h_θi(x) − h_θi'(x); its own parts keep their names.
+    """A ``Sequential`` h_θ that can become h_θ(x) + Σ_i h_θi(x) − h_θi'(x). Its own submodules keep their names.
 
     Attributes:
-        added: the h_θi, which learn.
-        removed: the h_θi', which were the same when they came in, and are frozen.
-        injections: how many of them count.
+        added: the h_θi, which are trained.
+        removed: the h_θi', frozen copies of the h_θi at injection.
+        injections: how many of them are active.
     """
 
     added: nn.ModuleList
@@ -48,9 +48,9 @@ class Injected(nn.Sequential):
 
 
 def prepare_(head: nn.Sequential, times: int) -> Injected:
-    """Make ``head`` an :class:`Injected` that computes what it did.
+    """Turn ``head`` into an :class:`Injected` with the same output, in place.
 
-    It stays the same object: networks keep it under several names (SAC's critics are in a list, too).
+    It stays the same object, since networks may refer to it under several names (SAC's critics are also in a list).
     """
     twins = [copy.deepcopy(head).requires_grad_(False) for _ in range(2 * times)]
     head.__class__ = Injected
@@ -61,7 +61,7 @@ def prepare_(head: nn.Sequential, times: int) -> Injected:
 
 
 class _Detach:
-    """Removes what attaching added to networks and optimizer, as long as it computes nothing."""
+    """Removes what attaching added to networks and optimizer, unless something was injected."""
 
     def __init__(self, method: PlasticityInjection):
         self.method = method
@@ -81,29 +81,29 @@ class _Detach:
 
 @dataclass(kw_only=True, eq=False)
 class PlasticityInjection(Occasional):
-    """h_θ(x) ← h_θ(x) + h_θ1(x) − h_θ1'(x): θ is frozen, θ1 is new and learns, θ1' is a frozen copy of it.
+    """h_θ(x) ← h_θ(x) + h_θ1(x) − h_θ1'(x): θ is frozen, θ1 is new and trained, θ1' is a frozen copy of θ1.
 
-    A head is a ``Sequential`` of Linear layers (and what stands between them), as far out as it has no convolution:
+    A head is an outermost ``Sequential`` that has Linear layers and no convolution:
     ``q_net`` of a DQN, ``qf0`` and ``qf1`` of SAC's critics, ``latent_pi`` of its actor, ``policy_net`` and
-    ``value_net`` of an actor-critic, and any of your own network. Convolutions go on learning, and so do single Linear
-    layers (``action_net``): a sum of Linear layers is no more than one of them. So where the paper freezes all up to
-    the output, the last layer of an actor-critic goes on.
+    ``value_net`` of an actor-critic, and any in your own network. Convolutions stay trainable, and so do single Linear
+    layers (``action_net``), since a sum of Linear layers is again a Linear layer. So the last layer of an actor-critic
+    stays trainable, while the paper freezes everything up to the output.
 
-    When attached, each head becomes an :class:`Injected`, which computes what it did, and the parameters to
-    come join the optimizer's group of the old ones. So the names and shapes of weights and optimizer are the same
-    before and after, and an agent is saved and loaded like any other. A target network beside it (``critic_target``
-    for ``critic``) gets the same parts, and computes the same before and after too; its weights follow as ever.
-    :meth:`Handle.remove` undoes all that unless something was injected; what was stays.
+    Attaching turns each head into an :class:`Injected` with the same output, and adds the parameters of all future
+    injections to the optimizer's group of the old ones. So the names and shapes of weights and optimizer state are the
+    same before and after an injection, and an agent is saved and loaded like any other. The target network of a head
+    (``critic_target`` for ``critic``) gets the same submodules, and its output does not change either; its weights are
+    updated as usual. :meth:`Handle.remove` undoes all of this, unless something was injected; injections stay.
 
-    Costs nothing until injected, then two more passes through the head, one of them without gradients to weights; and
-    from the start the memory of 2 · ``times`` heads.
+    Cost: nothing until injection, then two more passes through the head, one of them without gradients to weights. The
+    memory of 2 · ``times`` heads is used from the start.
 
     Attributes:
-        heads: ``include`` by default; layers left out here are frozen with their head all the same.
-        times: how often it may happen, at least 1. The paper's is 1.
+        heads: ``include`` by default; excluded layers are still frozen together with their head.
+        times: maximum number of injections, at least 1. The paper uses 1.
 
     Raises:
-        ValueError: ``times`` is no integer of at least 1.
+        ValueError: ``times`` is not an integer of at least 1.
     """
 
     name: ClassVar[str] = "plasticity-injection"
@@ -134,7 +134,7 @@ class PlasticityInjection(Occasional):
         return [_Detach(self)]
 
     def act(self) -> None:
-        """Put new parts beside every head, unless there have been :attr:`times` already."""
+        """Inject into every head, unless there were :attr:`times` injections already."""
         index = int(self._injections)
         if index >= self.times:
             return
@@ -148,7 +148,7 @@ class PlasticityInjection(Occasional):
         self._freeze_()
 
     def _begin_anew_(self, name: str, part: nn.Module) -> None:
-        """Draw a head's weights as they were at first; layers that were never acted on keep what they had then."""
+        """Draw new weights like a head's initial ones. Layers not acted on keep their weights from attaching."""
         for inner, child in part.named_modules():
             if isinstance(child, NORMS) and child.weight is not None:
                 child.weight.fill_(1)
@@ -159,7 +159,7 @@ class PlasticityInjection(Occasional):
                     child.bias.copy_(draw(child.bias.shape, scale[1], self.generator, child.bias))
 
     def _freeze_(self) -> None:
-        """Let only the newest parts learn; without any, what learned when attached."""
+        """Make only the newest submodules trainable; before any injection, those trainable when attached."""
         count = int(self._injections)
         for head in self.all_heads():
             head.injections = count
@@ -170,7 +170,7 @@ class PlasticityInjection(Occasional):
                     parameter.grad = None
 
     def all_heads(self) -> list[Injected]:
-        """Those that are trained, and their targets."""
+        """The trained heads and their targets."""
         return [*self._heads.values(), *(target for _, target in self._targets)]
 
     def _generations(self) -> list[list[nn.Parameter]]:
@@ -186,7 +186,7 @@ class PlasticityInjection(Occasional):
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         before = int(self._injections)
         super().load_state_dict(state)
-        if before or int(self._injections):  # else whoever has frozen something may have it so
+        if before or int(self._injections):  # else keep parameters frozen that the user has frozen
             self._freeze_()
 
 
@@ -195,7 +195,7 @@ def _within(layer: str, head: str) -> bool:
 
 
 def _sequentials(module: nn.Module) -> list[str]:
-    """The outermost Sequentials of ``module`` with Linear layers and no convolution."""
+    """The outermost Sequentials of ``module`` that have Linear layers and no convolution."""
     found: list[str] = []
     for name, child in module.named_modules():
         if type(child) is nn.Sequential and not any(_within(name, outer) for outer in found):
@@ -206,9 +206,9 @@ def _sequentials(module: nn.Module) -> list[str]:
 
 
 def _join(optimizer: Optimizer, head: Injected) -> list[nn.Parameter]:
-    """Let ``optimizer`` hold the parameters to come, each in the group of the old one that it is a copy of.
+    """Add the parameters of future injections to ``optimizer``, each to the group of the parameter it is a copy of.
 
-    Returns those of the head that it held.
+    Returns the parameters of the head that the optimizer already had.
     """
     own = list(nn.ModuleList(head).parameters())
     held = {id(p): group for group in optimizer.param_groups for p in group["params"]}
@@ -220,7 +220,7 @@ def _join(optimizer: Optimizer, head: Injected) -> list[nn.Parameter]:
 
 
 def _targets_of(module: nn.Module, name: str) -> list[nn.Sequential]:
-    """The twins of a head in target networks: one part of its name ends in ``_target`` there."""
+    """The counterparts of a head in target networks, where one part of its name ends in ``_target``."""
     parts = name.split(".")
     renamed = [".".join([*parts[:i], f"{part}_target", *parts[i + 1 :]]) for i, part in enumerate(parts)]
     present = dict(module.named_modules())

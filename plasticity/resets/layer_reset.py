@@ -1,4 +1,4 @@
-"""The last layers are made anew.
+"""Layer reset: re-initializes the last layers.
 
 Nikishin, Schwarzer, D'Oro, Bacon & Courville, "The Primacy Bias in Deep Reinforcement Learning", ICML 2022 (arXiv
 2205.07802).
@@ -20,22 +20,22 @@ from neoteny.plasticity.resets.units import UnitMethod, forget_
 
 @dataclass(kw_only=True, eq=False)
 class LayerReset(Occasional, UnitMethod):
-    """The last k layers before the output are drawn anew, biases and the norms after them too, and Adam forgets them.
+    """Re-initializes the last k layers, with biases, the norms after them, and their optimizer state.
 
-    How many layers lie between a layer and the output is read off the passes before the first update; a network whose
-    outputs are several (actor and critic) has several last layers. Layers are drawn as they were at first: orthogonal
-    ones orthogonal, others uniform with the same mean square. The target networks of DQN and SAC follow at their own
-    pace; the paper resets them too.
+    The number of layers between a layer and the output is found from the forward passes before the first update. A
+    network with several outputs (actor and critic) has several last layers. New weights are drawn like the initial
+    ones: orthogonal if those were, else uniform with the same mean square. The target networks of DQN and SAC follow by
+    their usual updates; the paper resets them too.
 
-    Passes are watched before the first update only; after that an update costs nothing.
+    Cost: forward passes are traced before the first update only; after that there is no cost per update.
 
     Attributes:
-        heads: ``include`` by default: an output layer is the last one.
-        last: k, how many layers; all that there are where there are fewer. The paper resets 1 in DQN-like agents that
-            learn from pictures, and all in SAC.
+        heads: ``include`` by default, so that the output layer counts as the last layer.
+        last: k, the number of layers to reset; all if there are fewer. The paper resets 1 in DQN-like agents that learn
+            from images, and all in SAC.
 
     Raises:
-        ValueError: ``last`` is no integer of at least 1.
+        ValueError: ``last`` is not an integer of at least 1.
     """
 
     name: ClassVar[str] = "layer-reset"
@@ -64,7 +64,7 @@ class LayerReset(Occasional, UnitMethod):
                         self._heights[name].fill_(height)
 
     def _height(self, name: str, above: tuple[str, ...]) -> int:
-        """How many of the layers acted on follow, on the longest way to an output."""
+        """The number of later layers that are acted on, on the longest path to an output."""
         further = [n for n in self._successors.get(name, ()) if n in self._heights and n not in above]
         return max((1 + self._height(n, (*above, name)) for n in further), default=0)
 
@@ -72,7 +72,7 @@ class LayerReset(Occasional, UnitMethod):
         return False
 
     def act(self) -> None:
-        """Make the last layers anew, as far as they have been used and are not frozen."""
+        """Re-initialize the last layers that have been used and are not frozen."""
         for layer in [*self.layers, *self._own_norms]:
             if 0 <= int(self._heights[layer.name]) < self.last and layer.weight.requires_grad:
                 for parameter, value in self._anew(layer):

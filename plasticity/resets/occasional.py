@@ -1,4 +1,4 @@
-"""When a reset of the whole network happens: at task switches, at every N-th update, or both."""
+"""Base class of methods that act at task switches, at every N-th update, or both."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from neoteny.plasticity.schedule import check_every, due, new_counter
 
 @dataclass(kw_only=True, eq=False)
 class Occasional(Method):
-    """A method that does one thing, :meth:`act`, now and then.
+    """A method that runs :meth:`act` at task switches, at every N-th update, or both.
 
     Attributes:
-        every: act after every N-th update; 0 (the default) for none but those at switches.
-        at_switch: whether a switch is an occasion.
+        every: act after every N-th update; 0 (the default) to act at switches only.
+        at_switch: whether to act at task switches.
 
     Raises:
-        ValueError: ``every`` is no integer of at least 0.
+        ValueError: ``every`` is not an integer of at least 0.
     """
 
     every: int = 0
@@ -31,7 +31,7 @@ class Occasional(Method):
         check_every(self.every)
 
     def act(self) -> None:
-        """What is done. Called without gradients."""
+        """What to do. Called under ``torch.no_grad``."""
         raise NotImplementedError
 
     def after_step(self) -> None:

@@ -1,4 +1,4 @@
-"""ReDo: dormant units are recycled.
+"""ReDo: resets dormant units.
 
 Sokar, Agarwal, Castro & Evci, "The Dormant Neuron Phenomenon in Deep Reinforcement Learning", ICML 2023 (arXiv
 2302.12902).
@@ -19,19 +19,19 @@ from neoteny.plasticity.schedule import check_every, due, new_counter
 
 @dataclass(kw_only=True, eq=False)
 class ReDo(UnitMethod):
-    """Every N updates, a unit whose score s_i = E|h_i| / mean_j E|h_j| is at most τ begins anew (definition 3.1).
+    """Every N updates, a unit whose score s_i = E|h_i| / mean_j E|h_j| is at most τ is reset (definition 3.1).
 
-    Incoming weights and bias are drawn as they were at first, outgoing weights become 0, and Adam's moments of these
-    entries are forgotten. The expectation is over the passes of the one update after which units are recycled, as in
-    the paper, whose batches have 64 samples; all other updates cost nothing. A layer that is silent altogether has no
-    scores above 0, and is recycled whole.
+    Incoming weights and bias are re-initialized, outgoing weights become 0, and Adam's moments of these entries are
+    cleared. The expectation is over the forward passes of the one update after which units are reset, as in the paper,
+    whose batches have 64 samples; all other updates cost nothing. A layer in which all units are silent has no scores
+    above 0, and is reset as a whole.
 
     Attributes:
         tau: τ ≥ 0.
-        every: updates between two recyclings; 0 for never. The paper's is 1000.
+        every: updates between two resets; 0 for never. The paper uses 1000.
 
     Raises:
-        ValueError: ``tau`` is negative or not finite, or ``every`` no integer of at least 0.
+        ValueError: ``tau`` is negative or not finite, or ``every`` is not an integer of at least 0.
     """
 
     name: ClassVar[str] = "redo"
@@ -70,7 +70,7 @@ class ReDo(UnitMethod):
                 self._dormant.copy_(torch.cat([mask for _, mask in masks]).float().mean())
 
     def scalars(self) -> dict[str, Tensor]:
-        """``dormant``: which part of the units was, when last looked at."""
+        """``dormant``: the fraction of dormant units, as last measured."""
         return super().scalars() | {"dormant": self._dormant.clone()}
 
     def state(self) -> dict[str, Tensor]:

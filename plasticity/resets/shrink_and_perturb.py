@@ -1,4 +1,4 @@
-"""Shrink-and-perturb: weights are made smaller, and some of a fresh draw is added."""
+"""Shrink-and-perturb: scales the weights down and adds newly initialized ones, scaled."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from neoteny.plasticity.schedule import new_counter
 
 @dataclass(kw_only=True, eq=False)
 class ShrinkAndPerturb(Occasional):
-    """p ← a·p + b·p', p' another draw from the layer's initial distribution, at switches or every N updates.
+    """p ← a·p + b·p', with p' a new draw from the layer's initial distribution, at switches or every N updates.
 
-    Ash & Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020 (arXiv 1910.08475), who add Gaussian noise;
-    here noise has each layer's initial scale, so one b suits all, as in D'Oro et al., ICLR 2023, who interpolate with
-    b = 1 − a. What the initial distribution was is read from the weights as attached, see
-    :func:`~neoteny.plasticity.resets.initial.another_draw`: right for independent and for orthogonal weights of any
-    gain. Scales and shifts of normalization layers are moved too, towards 1 and 0 where they began so.
+    Ash & Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020 (arXiv 1910.08475), who add Gaussian noise.
+    Here the noise has each layer's initial scale, so one b fits all layers, as in D'Oro et al., ICLR 2023, who
+    interpolate with b = 1 − a. The initial distribution is estimated from the weights when attached, see
+    :func:`~neoteny.plasticity.resets.initial.another_draw`; this is correct for independent and for orthogonal weights
+    of any gain. Scales and shifts of normalization layers change too, towards 1 and 0 if these were their initial
+    values.
 
-    Moments: the optimizer's state of exactly the parameters that are moved begins anew, with its step count, as
-    it does for a new round in the paper. With small steps at nearly every update ``keep`` them instead.
+    The optimizer state (moments and step count) of exactly the changed parameters is reset, as at a new round in the
+    paper. For small changes at nearly every update, use ``keep`` instead.
 
-    Cost: nothing between; one snapshot of the weights in memory.
+    Cost: one copy of the weights in memory; no cost at other updates.
 
     Attributes:
         shrink: a, from 0 to 1.
         perturb: b, at least 0.
-        moments: ``reset`` or ``keep`` the optimizer's.
+        moments: ``reset`` or ``keep`` the optimizer's moments.
 
     Raises:
         ValueError: a setting is out of range.

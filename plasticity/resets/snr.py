@@ -1,4 +1,4 @@
-"""Self-normalized resets: a unit is reset once it has been silent for longer than it ever is.
+"""Self-normalized resets: resets units that have been silent for unusually long.
 
 Farias & Jozefiak, "Self-Normalized Resets for Plasticity in Continual Learning", ICLR 2025 (arXiv 2410.20098).
 """
@@ -24,12 +24,12 @@ def silence_threshold(histogram: Tensor, eta: float, patience: int) -> Tensor:
     """The (1 − η) quantile of each unit's inter-firing times, rounded up to a power of two.
 
     Args:
-        histogram: how often the times were 1, 2, 3–4, 5–8, …; (units, bins).
-        eta: η. Below 1 / η times in all there is no telling such a quantile.
-        patience: the threshold of such units.
+        histogram: counts of the times 1, 2, 3–4, 5–8, …; (units, bins).
+        eta: η. With fewer than 1 / η recorded times the quantile cannot be estimated.
+        patience: the threshold of units with fewer recorded times.
 
     Returns:
-        Updates, (units).
+        The thresholds in updates, (units).
     """
     total = histogram.sum(1, keepdim=True)
     bins = (histogram.cumsum(1) < (1 - eta) * total).sum(1)
@@ -38,25 +38,25 @@ def silence_threshold(histogram: Tensor, eta: float, patience: int) -> Tensor:
 
 @dataclass(kw_only=True, eq=False)
 class SelfNormalizedResets(UnitMethod):
-    """A unit begins anew when its time since last firing exceeds the (1 − η) quantile of its inter-firing times.
+    """A unit is reset when the time since it last fired exceeds the (1 − η) quantile of its inter-firing times.
 
-    This is a test, at level η, of the hypothesis that the unit fires as it used to. Each unit is held to its own past:
-    one that fires rarely is not taken for dead. In an update a unit fires if it is positive for any input of the
-    passes since the last; this is meant for activations that are 0 when off, such as ReLU.
+    This tests, at level η, the hypothesis that the unit still fires as before. Each unit is compared with its own past,
+    so a unit that fires rarely is not taken for dead. A unit fires in an update if it is positive for any input of the
+    forward passes since the last update. This is meant for activations that are 0 when off, such as ReLU.
 
-    Approximations, this implementation's and not the paper's: the distribution is kept as a histogram with bins in
-    powers of two, its quantile rounded up; a unit with less than 1/η recorded times is given ``patience`` updates of
-    silence; a reset unit's record begins anew; and units are tested every N updates rather than at each.
+    Approximations of this implementation, not of the paper: the distribution is a histogram with bins in powers of two,
+    and its quantile is rounded up; a unit with fewer than 1/η recorded times may be silent for ``patience`` updates; a
+    reset clears the unit's histogram; and units are tested every N updates instead of at each.
 
-    Every update costs the largest of each unit's activations and half a dozen operations on one vector of all units.
+    Cost per update: the maximum of each unit's activations, and about six operations on one vector of all units.
 
     Attributes:
         eta: η, above 0 and below 1.
         every: updates between two tests; 0 for never.
-        patience: updates of silence allowed without a record, at least 1.
+        patience: updates of silence allowed for a unit with too few recorded times, at least 1.
 
     Raises:
-        ValueError: one of them is outside its range.
+        ValueError: a setting is out of range.
     """
 
     name: ClassVar[str] = "self-normalized-resets"
@@ -109,7 +109,7 @@ class SelfNormalizedResets(UnitMethod):
         return zip(self.layers, units.split([len(layer.weight) for layer in self.layers]), strict=True)
 
     def _record(self, noted: dict[str, Tensor]) -> None:
-        """One more update of silence, and what it comes to for those that fired."""
+        """Count one more update of silence, and record the inter-firing times of the units that fired."""
         none = {layer.name: mask for layer, mask in self._by_layer(self._silent < 0)}
         fired = torch.cat([noted.get(name, none[name]) for name in none])
         if self._seen[0] != list(noted):

@@ -1,4 +1,4 @@
-"""Units: what a layer's units do in training passes, and how some of them begin anew."""
+"""Units: observes the activations of a layer's units in training passes, and resets units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neoteny.plasticity.schedule import new_counter
 
 
 def put_(tensor: Tensor, axis: int, units: Tensor, value: Tensor | float) -> None:
-    """Write ``value`` where ``units`` says along ``axis``: a mask (value for all), or indices (value for these)."""
+    """Write ``value`` at ``units`` along ``axis``: a mask (with values for all units) or indices (values for these)."""
     if units.dtype == torch.bool:
         mask = units.view(-1, *[1] * (tensor.ndim - axis - 1))
         tensor.copy_(torch.where(mask, value, tensor))
@@ -29,13 +29,13 @@ def put_(tensor: Tensor, axis: int, units: Tensor, value: Tensor | float) -> Non
 
 
 def moments(optimizer: Optimizer, parameter: Tensor) -> list[Tensor]:
-    """What the optimizer keeps for each entry of ``parameter`` (Adam: both moments). Step counts are not among it."""
+    """The optimizer state per entry of ``parameter`` (Adam: both moments), without step counts."""
     state = optimizer.state.get(parameter, {})
     return [t for t in state.values() if isinstance(t, Tensor) and t.shape == parameter.shape and t.ndim > 0]
 
 
 def forget_(optimizer: Optimizer, parameter: Tensor) -> None:
-    """Let the optimizer begin anew with all of ``parameter``: moments and step count are 0."""
+    """Reset the optimizer state of ``parameter``: moments and step count become 0."""
     for kept in optimizer.state.get(parameter, {}).values():
         if isinstance(kept, Tensor):
             kept.zero_()
@@ -51,16 +51,16 @@ def reset_units_(
     optimizer: Optimizer,
     norms: list[Layer] | None = None,
 ) -> None:
-    """New incoming weights and bias, outgoing weights of 0, and forgotten moments of exactly these entries.
+    """Re-initialize incoming weights and bias, set outgoing weights to 0, and clear the moments of these entries.
 
     Args:
-        layer: whose units they are.
-        successors: where they enter.
-        units: a mask over the units, or the indices of those to reset. Neither is asked for its contents.
-        scale: how the layer was made, see :func:`initial_scale`.
-        generator: what the weights are drawn from: with a mask as many as the layer has, whatever the mask.
-        optimizer: the one that trains all of them. Its step counts go on.
-        norms: normalizations of the layer's units, whose scales become 1 and shifts 0.
+        layer: the layer of the units.
+        successors: where the units enter other layers.
+        units: a mask over the units, or indices of the units to reset. Its contents are not read on the host.
+        scale: the layer's initialization, see :func:`initial_scale`.
+        generator: the weights are drawn from it. With a mask, weights are drawn for all units, whatever the mask.
+        optimizer: trains all of them. Its step counts are not reset.
+        norms: normalization layers of the units. Their scales become 1 and their shifts 0.
     """
     count = len(units)
     incoming: list[tuple[nn.Parameter | None, Tensor | float]] = [
@@ -85,18 +85,18 @@ def reset_units_(
 class UnitMethod(Method):
     """A method that acts on units: the outputs of Linear layers and the channels of convolutions.
 
-    Which layers take them is found out by :mod:`neoteny.plasticity.resets.wiring` in the passes before the first
-    update. A unit is left alone where that cannot be told (residual sums, recurrent layers), where a layer that takes
-    it is frozen or trained by another optimizer, and in output layers. The weights that lead out of a unit are its own,
-    whichever layer's they are: ``heads`` and ``only`` choose the layers whose units these are.
+    :mod:`neoteny.plasticity.resets.wiring` finds the layers that a unit feeds, in the forward passes before the first
+    update. A unit is not changed if these cannot be determined (residual sums, recurrent layers), if one of them is
+    frozen or trained by another optimizer, or if it is an output. All outgoing weights of a unit belong to it, in
+    whichever layer: ``heads`` and ``only`` select the layers whose units are acted on.
 
-    A unit's activation is what the next layer receives: after the activation function, normalization and pooling. A
-    concatenated activation (CReLU) has the unit enter several times; all of these are its activations, and all weights
-    that lead out of them are its own.
+    A unit's activation is what the next layer receives, after activation function, normalization and pooling. With a
+    concatenated activation (CReLU) a unit enters the next layer several times; all of these are its activations, and
+    their outgoing weights all belong to it.
 
-    Passes count that are made in training mode with gradients enabled, by the network itself: rollouts, targets and
-    copies don't. For SAC's critics that is the pass for their own loss and the one for the actor's, which comes after
-    their update and so counts towards the next: what was noted since the last update is state.
+    Only passes of the network itself in training mode with gradients enabled are observed: not rollouts, target
+    networks or copies. For SAC's critics these are the pass for their own loss and the one for the actor's loss. The
+    latter comes after their update and so counts towards the next, so what was noted since the last update is state.
     """
 
     _scales: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -139,7 +139,7 @@ class UnitMethod(Method):
                 self._watching.append((name, child.register_forward_pre_hook(self._on_input(child, name))))
         return [*self._tracing, *(hook for _, hook in self._watching)]
 
-    # Closures over one module: a copy of the network takes them along, and there they do nothing.
+    # Closures over one module: copies of the network copy the hooks, which then do nothing.
 
     def _on_output(self, child: nn.Module, name: str, is_norm: bool) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any, output: Any) -> None:
@@ -181,26 +181,26 @@ class UnitMethod(Method):
                 self.observe(layer, _together(parts))
 
     def watching(self) -> bool:
-        """Whether passes before the next update are of interest."""
+        """Whether to observe the passes before the next update."""
         return True
 
     def observe(self, name: str, activations: Tensor) -> None:
-        """A layer's units gave ``activations``, (samples, units, entries, positions), in a pass that counts.
+        """Called with a layer's ``activations``, (samples, units, entries, positions), in each observed pass.
 
-        There is one entry for each time that a unit enters the next layer: two after CReLU.
+        There is one entry per time that a unit enters the next layer: two after CReLU.
         """
 
     def blank(self, units: Tensor) -> Tensor:
-        """What :meth:`note` is given looks like this, for a layer with as many units as ``units`` has entries."""
+        """A tensor like those given to :meth:`note`, for a layer with as many units as ``units`` has entries."""
         return units.new_zeros(0)
 
     def note(self, name: str, values: Tensor, join: Callable[[Tensor, Tensor], Tensor] = torch.add) -> None:
-        """Keep ``values`` for the next update; joined to those of earlier passes since the last one."""
+        """Keep ``values`` for the next update, joined with those of earlier passes since the last update."""
         self._notes[name] = join(self._notes[name], values) if self._passes[name] else values
         self._passes[name] += 1
 
     def noted(self) -> dict[str, tuple[Tensor, int]]:
-        """By layer, what was noted since this was last asked, and in how many passes."""
+        """By layer, the values noted since the last call, and the number of passes."""
         found = {name: (self._notes[name], int(count)) for name, count in self._passes.items() if count}
         for name in found:
             self._passes[name].zero_()
@@ -209,12 +209,12 @@ class UnitMethod(Method):
     def after_step(self) -> None:
         if self._tracing and self._successors:
             self._end_trace()
-        self._outputs.clear()  # it holds the graph of the passes
+        self._outputs.clear()  # it keeps the autograd graph of the passes alive
         with torch.no_grad():
             self.after_update()
 
     def _end_trace(self) -> None:
-        """All is known: keep only the hooks that activations come from."""
+        """The wiring is known: keep only the hooks that observe activations."""
         sources = {links[0].name for layer, links in self._links.items() if layer not in self._lost}
         if type(self).observe is UnitMethod.observe:
             sources = set()
@@ -224,22 +224,22 @@ class UnitMethod(Method):
         self.traced()
 
     def traced(self) -> None:
-        """What feeds what is known now; called once."""
+        """Called once, when it is known which layer feeds which."""
 
     def after_update(self) -> None:
-        """The optimizer has stepped."""
+        """Called after the optimizer has stepped."""
 
     def ready(self) -> list[Layer]:
-        """The layers whose units may be reset now, the last first.
+        """The layers whose units may be reset now, last layer first.
 
-        In this order an outgoing weight stays 0 where the unit that it leads to is reset too.
+        In this order an outgoing weight stays 0 even if the unit it leads to is reset too.
         """
         by_name = {layer.name: layer for layer in self.layers}
         known = [by_name[name] for name in reversed(self._links) if name not in self._lost]
         return [layer for layer in known if self._all_trained(layer.name)]
 
     def _all_trained(self, name: str) -> bool:
-        """Whether neither the layer nor one that takes its units is frozen just now."""
+        """Whether neither the layer nor a layer that it feeds is frozen at the moment."""
         modules = [self._modules[name], *(link.consumer for link in self._links[name])]
         return all(module.weight.requires_grad for module in modules)
 
@@ -258,9 +258,9 @@ class UnitMethod(Method):
 
 
 def _together(parts: list[Tensor]) -> Tensor:
-    """Activations at several entries, each (samples, units, positions), as (samples, units, entries, positions).
+    """Stack activations of several entries, (samples, units, positions), to (samples, units, entries, positions).
 
-    Entries that differ in their positions (a feature map beside its pooled self) are taken for one.
+    Entries with different positions (a feature map and its pooled version) are merged into one entry.
     """
     if len(parts) == 1:
         return parts[0].unsqueeze(2)

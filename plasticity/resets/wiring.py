@@ -1,6 +1,6 @@
-"""Which layer's units enter which other layers, read off the autograd graph of an ordinary training pass.
+"""Finds which layers feed which, from the autograd graph of a normal training pass.
 
-Nothing is guessed from names or widths: a hidden layer of 64 units beside another of 64 feeds its own successor only.
+Names and widths are not used: of two parallel hidden layers of 64 units, each feeds its own successor only.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from torch import Tensor, nn
 
 from neoteny.plasticity.layers import MATRICES
 
-#: What may lie between a layer and the next without mixing, adding or reordering units, as autograd calls it.
+#: Operations between two layers that do not mix, add or reorder units, by their autograd names.
 TRANSPARENT = frozenset(
     "Relu LeakyRelu Elu Selu Celu Gelu Silu Mish Tanh Sigmoid Softplus Hardtanh Hardswish Hardsigmoid Threshold Clamp "
     "ClampMin ClampMax Neg Abs Pow Sqrt Exp Sin Cos Add Sub Rsub Mul Div NativeDropout Clone ToCopy Alias View "
     "UnsafeView ReshapeAlias MaxPool2DWithIndices MaxPool3DWithIndices AvgPool2D AvgPool3D AdaptiveAvgPool2D "
     "NativeLayerNorm NativeGroupNorm NativeBatchNorm CudnnBatchNorm".split()
 )
-#: Walks end here; no activation function and its surroundings are that deep.
+#: Maximum depth of the graph search; more than activation functions and similar operations need.
 DEPTH = 100
 
 
 @dataclass(frozen=True)
 class Link:
-    """The place in a layer's input where another layer's units enter.
+    """Where the units of one layer enter the input of another.
 
     Attributes:
-        name: of the layer that takes them.
+        name: name of the layer that receives the units.
         consumer: that layer, a Linear or a convolution.
-        units: how many there are.
-        offset: of the first unit's first input.
-        repeat: inputs per unit: positions of a flattened feature map, else 1.
+        units: the number of units.
+        offset: index of the first unit's first input.
+        repeat: inputs per unit: the positions of a flattened feature map, else 1.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Link:
     repeat: int
 
     def outgoing(self, tensor: Tensor) -> Tensor:
-        """The part of ``tensor``, shaped as the consumer's weight, that belongs to the units, as a view.
+        """The part of ``tensor`` (shaped like the consumer's weight) that belongs to the units, as a view.
 
         (out, in, *kernel) → (out, units, repeat, *kernel)
         """
         return tensor.narrow(1, self.offset, self.units * self.repeat).unflatten(1, (self.units, self.repeat))
 
     def activations(self, inputs: Tensor) -> Tensor:
-        """What the units give, from the consumer's input: (samples, units, positions)."""
+        """The units' activations, from the consumer's input: (samples, units, positions)."""
         if isinstance(self.consumer, nn.Linear):
             inputs = inputs.flatten(0, -2)
         return inputs.narrow(1, self.offset, self.units * self.repeat).reshape(len(inputs), self.units, -1)
@@ -59,8 +59,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Feed:
-    """A producer found: ``span`` inputs from ``offset`` on are its, and ``norms`` lie between. Not ``plain``: its
-    units are mixed, added or reordered on the way."""
+    """A layer that produces ``span`` inputs from ``offset`` on, with ``norms`` in between. If not ``plain``, its units
+    are mixed, added or reordered on the way."""
 
     name: str
     offset: int
@@ -72,12 +72,12 @@ class Feed:
 def feeds(
     node: Any, known: dict[Any, tuple[str, bool]], offset: int, span: int, norms: tuple[str, ...] = (), depth: int = 0
 ) -> Iterator[Feed]:
-    """The layers that the autograd ``node`` gets its values from, without those behind them.
+    """The layers that directly feed the autograd ``node``, without those before them.
 
     Args:
         node: the ``grad_fn`` of a layer's input.
-        known: for the ``grad_fn`` of layers' outputs, the layer's name, and whether it is a normalization.
-        offset, span: which inputs are looked for.
+        known: maps the ``grad_fn`` of each layer's output to its name and whether it is a normalization layer.
+        offset, span: the range of inputs to search for.
     """
     if node is None or depth > DEPTH:
         return
@@ -100,12 +100,12 @@ def feeds(
 
 
 def _pieces(node: Any, offset: int, span: int) -> Iterator[tuple[Any, int, int]]:
-    """The parents of a concatenation along axis 1, with the inputs that come from each; nothing if it is another."""
+    """The parents of a concatenation along axis 1, with the inputs from each; nothing for another axis."""
     whole = tuple(node._input_metadata[0].shape)
     shapes = [tuple(p._input_metadata[i].shape) if p is not None else None for p, i in node.next_functions]
     if any(s is not None and (s[:1] + s[2:] != whole[:1] + whole[2:]) for s in shapes) or span % whole[1]:
         return
-    if shapes.count(None) > 1:  # parts without a gradient, whose widths the graph does not tell: up to there we know
+    if shapes.count(None) > 1:  # the graph has no widths of parts without gradient: use the parts before them
         shapes, node_parents = shapes[: shapes.index(None)], node.next_functions[: shapes.index(None)]
     else:
         node_parents = node.next_functions
@@ -117,7 +117,7 @@ def _pieces(node: Any, offset: int, span: int) -> Iterator[tuple[Any, int, int]]
 
 
 def link_of(feed: Feed, producer: nn.Module, name: str, consumer: nn.Module, inputs: Tensor) -> Link | None:
-    """How the units found in ``feed`` enter ``consumer``; None where their outgoing weights cannot be told."""
+    """How the units of ``feed`` enter ``consumer``; None if their outgoing weights cannot be determined."""
     if not (feed.plain and isinstance(consumer, MATRICES)):
         return None
     units, flattened = len(producer.weight), isinstance(consumer, nn.Linear)  # type: ignore[arg-type]
