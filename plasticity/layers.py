@@ -74,13 +74,7 @@ def select_layers(
         if isinstance(child, MATRICES + NORMS) and id(weight) in trained:
             found.setdefault(id(weight), (name, child))
     owners = dict(found.values())
-    left_out: set[str] = set()
-    if heads == "exempt":
-        left_out = output_heads(module, owners)
-    elif heads != "include":
-        left_out = {heads} if isinstance(heads, str) else set(heads)
-        if unknown := sorted(left_out - owners.keys()):
-            raise ValueError(f"heads: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
+    left_out = _heads(module, owners, heads)
     return [
         Layer(
             name,
@@ -91,6 +85,53 @@ def select_layers(
         for name, child in owners.items()
         if name not in left_out and (only is None or only(name))
     ]
+
+
+def _heads(module: nn.Module, owners: dict[str, nn.Module], heads: Heads) -> set[str]:
+    """The names of the layers that ``heads`` skips."""
+    if heads == "exempt":
+        return output_heads(module, owners)
+    if heads == "include":
+        return set()
+    named = {heads} if isinstance(heads, str) else set(heads)
+    if unknown := sorted(named - owners.keys()):
+        raise ValueError(f"heads: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
+    return named
+
+
+#: Why a matrix that the optimizer trains is skipped.
+HEAD, NOT_SUPPORTED = "output head", "not supported"
+
+
+def coverage(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    layers: Sequence[Layer],
+    only: Callable[[str], bool] | None = None,
+) -> dict[str, str]:
+    """What a method does with each parameter of matrix shape (two or more dimensions) that ``optimizer`` trains.
+
+    Args:
+        module: the network.
+        optimizer: trains it.
+        layers: those that ``heads`` leaves, of all that :func:`select_layers` finds with ``heads="include"``.
+        only: as for :func:`select_layers`; parameters of other modules are not listed.
+
+    Returns:
+        By the parameter's name ``""`` (acted on), :data:`HEAD`, or :data:`NOT_SUPPORTED` with the type of its module.
+    """
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
+    supported = {id(layer.weight) for layer in select_layers(module, optimizer, "include", only)}
+    chosen = {id(layer.weight) for layer in layers}
+    found = {}
+    for name, parameter in module.named_parameters():
+        owner = name.rpartition(".")[0]
+        if parameter.ndim < 2 or id(parameter) not in trained or not (only is None or only(owner)):
+            continue
+        kind = type(module.get_submodule(owner)).__name__
+        skipped = HEAD if id(parameter) in supported else f"{NOT_SUPPORTED} ({kind})"
+        found[name] = "" if id(parameter) in chosen else skipped
+    return found
 
 
 def output_heads(module: nn.Module, layers: dict[str, nn.Module]) -> set[str]:

@@ -6,6 +6,7 @@ loop without changes to the loop.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.layers import Heads, Layer, select_layers
+from neoteny.plasticity.layers import NOT_SUPPORTED, Heads, Layer, coverage, select_layers
 from neoteny.plasticity.seeding import own_seed
 
 
@@ -63,6 +64,7 @@ class Method:
     layers: list[Layer] = field(default_factory=list, init=False, repr=False)
     optimizer: Optimizer = field(init=False, repr=False)
     generator: torch.Generator = field(default_factory=torch.Generator, init=False, repr=False)
+    _coverage: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def attach(
         self,
@@ -87,6 +89,7 @@ class Method:
         if self.layers:
             raise ValueError(f"{self.name}: this instance is attached already; make one per network")
         self.layers = select_layers(module, optimizer, self.heads, only)
+        self._coverage = coverage(module, optimizer, self.layers, only)
         self.optimizer = optimizer
         self.generator.manual_seed(own_seed(type(self).__qualname__, seed))
         with torch.no_grad():
@@ -94,8 +97,37 @@ class Method:
             connections = self.connect(module) if self.layers else []
         if not self.layers:
             raise ValueError(f"{self.name}: the optimizer trains no layer of this module that it acts on")
+        self._warn_of_gaps(module)
         before, after = optimizer.register_step_pre_hook, optimizer.register_step_post_hook
         return Handle([before(self._pre_hook), after(self._post_hook), *connections])
+
+    def coverage(self) -> dict[str, str]:
+        """What the method does with each parameter of matrix shape that its optimizer trains, by the parameter's name.
+
+        Returns:
+            ``acted on``, or why not: ``output head`` (see ``heads``), ``not supported`` with the module's type, or
+            ``no layer for this method``.
+        """
+        names = {f"{layer.name}.weight".removeprefix(".") for layer in self.layers}
+        return {
+            name: skipped or ("acted on" if name in names else "no layer for this method")
+            for name, skipped in self._coverage.items()
+        }
+
+    def _warn_of_gaps(self, module: nn.Module) -> None:
+        """Warn if parameters of matrix shape are skipped because their module's type is not supported."""
+        gaps = [name for name, skipped in self._coverage.items() if skipped.startswith(NOT_SUPPORTED)]
+        if not gaps:
+            return
+        sizes = {name: module.get_parameter(name).numel() for name in self._coverage}
+        share = sum(sizes[name] for name in gaps) / sum(sizes.values())
+        listed = ", ".join(f"{name} ({self._coverage[name].partition('(')[2].rstrip(')')})" for name in gaps[:5])
+        more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+        warnings.warn(
+            f"{self.name} leaves out {share:.1%} of the weights that its optimizer trains, since it does not support "
+            f"their modules: {listed}{more}. coverage() lists all",
+            stacklevel=3,
+        )
 
     def _pre_hook(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call :meth:`before_step`, or, for ``step(closure)``, make the closure call it after its backward pass."""
@@ -264,6 +296,15 @@ class Compose(Method):
         seeds = [own_seed(str(i), seed) for i in range(len(self.methods))]
         handles = [m.attach(module, optimizer, seed=s, only=only) for s, m in zip(seeds, self.methods, strict=True)]
         return Handle([hook for handle in handles for hook in handle._hooks])
+
+    def coverage(self) -> dict[str, str]:
+        """Acted on, if one of the methods does; else the first one's reason."""
+        found: dict[str, str] = {}
+        for method in self.methods:
+            for name, what in method.coverage().items():
+                if found.setdefault(name, what) != "acted on" and what == "acted on":
+                    found[name] = what
+        return found
 
     def on_switch(self) -> None:
         for method in self.methods:
