@@ -14,6 +14,8 @@ Heads = Literal["exempt", "include"] | Sequence[str]
 
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+#: Normalization layers whose scales no method acts on.
+OTHER_NORMS = (nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 #: At the end of a ``Sequential`` these may squash an output (TD3's actions).
 SQUASHES = (nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax)
 
@@ -109,7 +111,9 @@ def coverage(
     layers: Sequence[Layer],
     only: Callable[[str], bool] | None = None,
 ) -> dict[str, str]:
-    """What a method does with each parameter of matrix shape (two or more dimensions) that ``optimizer`` trains.
+    """What a method does with each weight matrix (two or more dimensions) that ``optimizer`` trains.
+
+    Scales of normalization layers that are not supported are listed too.
 
     Args:
         module: the network.
@@ -125,10 +129,12 @@ def coverage(
     chosen = {id(layer.weight) for layer in layers}
     found = {}
     for name, parameter in module.named_parameters():
-        owner = name.rpartition(".")[0]
-        if parameter.ndim < 2 or id(parameter) not in trained or not (only is None or only(owner)):
+        owner, _, attribute = name.rpartition(".")
+        parent = module.get_submodule(owner)
+        listed = parameter.ndim > 1 or (isinstance(parent, OTHER_NORMS) and attribute == "weight")
+        if not listed or id(parameter) not in trained or not (only is None or only(owner)):
             continue
-        kind = type(module.get_submodule(owner)).__name__
+        kind = type(parent).__name__
         skipped = HEAD if id(parameter) in supported else f"{NOT_SUPPORTED} ({kind})"
         found[name] = "" if id(parameter) in chosen else skipped
     return found

@@ -206,7 +206,7 @@ class Method:
 class Penalty(Method):
     """A regularizer λ·R(θ). Its gradient is added to the task's gradient just before the optimizer steps.
 
-    It is added *after* gradient clipping, so λ means the same whether or not the task's gradient was clipped. Without
+    It is added *after* gradient clipping: where the task's gradient is clipped, λ weighs more against it. Without
     clipping this is the same as adding λ·R(θ) to the loss.
 
     Attributes:

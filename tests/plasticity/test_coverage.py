@@ -51,6 +51,8 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], str, set[str]]] = {
         "ConvTranspose2d",
         {"0.weight"},
     ),
+    "RMSNorm": (lambda: before_two_layers(nn.RMSNorm(4)), "RMSNorm", {"0.weight"}),
+    "InstanceNorm": (lambda: before_two_layers(nn.InstanceNorm1d(4, affine=True)), "InstanceNorm1d", {"0.weight"}),
     "weight norm": (
         lambda: before_two_layers(weight_norm(nn.Linear(3, 4))),
         "ParametrizationList",
@@ -68,7 +70,7 @@ def test_what_is_not_supported_is_named_in_a_warning(make: Callable[[], nn.Modul
     assert all(f"{name} ({kind})" in message for name in names)
     found = method.coverage()
     assert {name for name, what in found.items() if what == f"not supported ({kind})"} == names
-    sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1}
+    sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1 or name in names}
     assert found.keys() == sizes.keys()
     share = sum(sizes[name] for name in names) / sum(sizes.values())
     assert f"leaves out {share:.1%}" in message
