@@ -1,4 +1,4 @@
-"""Agents that learn continually: stable-baselines3's algorithms with plasticity methods."""
+"""Continual learning agents: stable-baselines3's algorithms with plasticity methods."""
 
 from neoteny.agents.checkpoint import CheckpointError
 from neoteny.agents.config import AgentConfig, Network, Normalize, OffPolicyConfig
@@ -11,7 +11,7 @@ from neoteny.agents.ppo import PPO, PPOConfig
 from neoteny.agents.sac import SAC, SACAtSwitch, SACConfig
 from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 
-#: Every agent by the name that YAML and the command line call it.
+#: All agents by their name in YAML and on the command line.
 AGENTS: dict[str, type[Continual]] = {"ppo": PPO, "dqn": DQN, "sac": SAC}
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Rollouts as tensors."""
+"""A rollout buffer that converts to tensors once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 
 class TensorRollouts(RolloutBuffer):
-    """stable-baselines3's rollout buffer, made into tensors once per rollout instead of once per minibatch.
+    """stable-baselines3's rollout buffer, converted to tensors once per rollout instead of once per minibatch.
 
-    The same minibatches in the same order, value for value.
+    The minibatches, their order and all values are the same.
     """
 
     _tensors: tuple[Tensor, ...] = ()

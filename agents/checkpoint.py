@@ -1,7 +1,7 @@
-"""Agents on disk: tensors and plain JSON in one safetensors file. Nothing is ever unpickled.
+"""Checkpoints of agents: tensors and JSON in one safetensors file, without pickle.
 
-Opening somebody's file cannot run their code: a class named in it is looked up among the modules that are imported
-already, and must be of a kind that belongs there.
+Loading a file cannot run code from it. A class named in the file is looked up in modules that are already imported, and
+must be one of the allowed kinds.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from torch import Tensor, nn
 from neoteny.plasticity import Method
 from neoteny.plasticity.method import Compose
 
-#: What a file may name: networks and their parts, optimizers, buffers, methods.
+#: Base classes of what a file may name: networks and their parts, optimizers, buffers, methods.
 CLASSES = (nn.Module, torch.optim.Optimizer, BaseBuffer, Method)
 
 
-#: What the JSON is called in a file. Files of 0.1.0 call it by the first word: the classes they name are gone.
+#: Metadata key of the JSON. Files of 0.1.0 have only the first word as key; the classes they name no longer exist.
 FORMAT = "neoteny 2"
 
 
 class CheckpointError(ValueError):
-    """A file cannot be written from, or read into, this agent; the message says why."""
+    """An agent cannot be saved to or loaded from a file. The message says why."""
 
 
 def encode(value: Any, tensors: dict[str, Tensor], key: str) -> Any:
-    """``value`` as JSON, its tensors moved into ``tensors`` under names that begin with ``key``.
+    """``value`` as JSON. Its tensors are moved into ``tensors``, with names that start with ``key``.
 
     Raises:
-        CheckpointError: the value, or something in it, is not data (a function, say).
+        CheckpointError: the value, or something in it, is not data (for example, a function).
     """
     match value:
         case bool() | int() | float() | str() | None:
@@ -58,7 +58,7 @@ def encode(value: Any, tensors: dict[str, Tensor], key: str) -> Any:
         case list() | tuple():
             items = [encode(item, tensors, f"{key}.{i}") for i, item in enumerate(value)]
             return {"tuple": items} if isinstance(value, tuple) else items
-        case spaces.Space():  # before Mapping, which a Dict space is too
+        case spaces.Space():  # before Mapping, since a Dict space is one too
             return {"space": _encode_space(value, tensors, key)}
         case Mapping():
             pairs = [[encode(k, tensors, key), encode(item, tensors, f"{key}.{k}")] for k, item in value.items()]
@@ -76,10 +76,10 @@ def encode(value: Any, tensors: dict[str, Tensor], key: str) -> Any:
 
 
 def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What :func:`encode` was given.
+    """The inverse of :func:`encode`.
 
     Raises:
-        CheckpointError: a class is named that is not imported, or is of no kind that belongs here.
+        CheckpointError: a named class is not imported, or is not of an allowed kind.
     """
     match value:
         case list():
@@ -149,7 +149,7 @@ def _decode_space(space: Any, tensors: Mapping[str, Tensor]) -> spaces.Space[Any
 
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
-    """Write ``record`` (nested data with tensors in it) to ``path``, whole or not at all."""
+    """Write ``record`` (nested data with tensors) to ``path`` atomically."""
     tensors: dict[str, Tensor] = {}
     plain = {key: encode(value, tensors, key) for key, value in record.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,10 +159,10 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What :func:`write` was given.
+    """Read a record written by :func:`write`.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or something else.
+        CheckpointError: the file is missing, damaged, or not a saved agent.
     """
     try:
         with safe_open(path, "pt") as file:

@@ -1,4 +1,4 @@
-"""What the configurations of all agents have in common."""
+"""Base classes of the agents' configurations."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True, config=STRICT)
 class Network:
-    """An encoder, and hidden layers after it: separate ones for actor and critic.
+    """An encoder, followed by separate hidden layers for actor and critic.
 
     Attributes:
-        hidden: widths of the hidden layers, as the next layer receives them; none at all is allowed too, after a CNN
-            that ends in one of its own.
-        activation: after each of them.
-        layer_norm: a LayerNorm between each of them and its activation; true, or in the actor or critic only.
-        crelu: [max(z, 0), max(−z, 0)] in place of the activation, of half as many units; true, actor or critic.
-        fourier: [sin z, cos z] in place of the activation, of half as many units; true, actor or critic.
-        encoder: what comes before them: auto chooses by the observations; or one-hot, flatten, nature-cnn, small-cnn,
-            or your own as module:Class, a BaseFeaturesExtractor.
+        hidden: widths of the hidden layers, as the next layer receives them. May be empty, for example after a CNN that
+            ends in a hidden layer of its own.
+        activation: activation function of the hidden layers.
+        layer_norm: a LayerNorm before each activation; true, or in the actor or critic only.
+        crelu: [max(z, 0), max(−z, 0)] as activation, with half as many units; true, actor or critic.
+        fourier: [sin z, cos z] as activation, with half as many units; true, actor or critic.
+        encoder: the features extractor: auto chooses by the observation space; or one-hot, flatten, nature-cnn,
+            small-cnn, or your own BaseFeaturesExtractor as module:Class.
     """
 
     hidden: tuple[PositiveInt, ...] = (64, 64)
@@ -54,12 +54,12 @@ class Network:
 
     @property
     def parts(self) -> dict[str, Where]:
-        """Which of ``layer_norm``, ``crelu`` and ``fourier`` there are, and where."""
+        """Which of ``layer_norm``, ``crelu`` and ``fourier`` are used, and in which networks."""
         parts = {"layer_norm": self.layer_norm, "crelu": self.crelu, "fourier": self.fourier}
         return {name: where for name, where in parts.items() if where}
 
     def policy_kwargs(self) -> dict[str, Any]:
-        """What a policy's constructor takes; stable-baselines3's own policies know all but :attr:`parts`."""
+        """Arguments of a policy's constructor. stable-baselines3's own policies take all but :attr:`parts`."""
         encoder = find_encoder(self.encoder)
         return {
             "net_arch": list(self.hidden),
@@ -71,11 +71,11 @@ class Network:
 
 @dataclass(frozen=True, config=STRICT)
 class Normalize:
-    """What is brought to mean 0 and variance 1 by running statistics, as stable-baselines3's VecNormalize does.
+    """Normalization with running statistics, as in stable-baselines3's VecNormalize.
 
     Attributes:
-        observation: each entry of the observations.
-        reward: rewards, divided by the standard deviation of discounted returns.
+        observation: normalize each entry of the observations to mean 0 and variance 1.
+        reward: divide rewards by the standard deviation of discounted returns.
     """
 
     observation: bool = False
@@ -84,21 +84,21 @@ class Normalize:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class AgentConfig:
-    """Settings of any agent, named as in stable-baselines3. Subclasses add their algorithm's.
+    """Settings shared by all agents, named as in stable-baselines3. Subclasses add those of their algorithm.
 
     Attributes:
-        learning_rate: of the optimizer.
+        learning_rate: learning rate of the optimizer.
         gamma: discount factor.
-        num_envs: environments stepped in parallel, where the run does not say otherwise.
+        num_envs: number of parallel environments, unless the run sets it.
         network: encoder and hidden layers.
         normalize: running normalization of observations and rewards.
-        optimizer: what trains the networks: a name (adam, muon, trac, upgd, or your own as module:Class) or a mapping
-            of name and settings; null for the algorithm's own.
+        optimizer: optimizer of the networks: a name (adam, muon, trac, upgd, or your own as module:Class) or a mapping
+            of name and settings; null for the algorithm's default.
     """
 
-    #: The policy that the algorithm is given, by its alias or as a class.
+    #: The algorithm's policy, by alias or as a class.
     policy: ClassVar[Any] = "MlpPolicy"
-    #: Settings that are not arguments of the algorithm: whoever makes its environments heeds them.
+    #: Settings that are not arguments of the algorithm's constructor, but are applied elsewhere.
     elsewhere: ClassVar[tuple[str, ...]] = ("num_envs", "network", "normalize", "optimizer")
 
     learning_rate: PositiveFloat = 1e-3
@@ -110,14 +110,14 @@ class AgentConfig:
 
     @property
     def rollout_length(self) -> int:
-        """Steps of the vector environment between two updates: ``train_freq``, without a replay buffer ``n_steps``."""
+        """Steps of the vectorized environment between two updates: ``train_freq``, or ``n_steps`` if on-policy."""
         steps: int = getattr(self, "train_freq", 0) or getattr(self, "n_steps", 0)
         if not steps:
             raise NotImplementedError(f"{type(self).__name__} has neither train_freq nor n_steps: say rollout_length")
         return steps
 
     def arguments(self) -> dict[str, Any]:
-        """What the algorithm's constructor takes, beside ``env``, ``reg``, ``seed`` and ``device``."""
+        """Arguments of the algorithm's constructor, except ``env``, ``reg``, ``seed`` and ``device``."""
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.elsewhere}
         policy = self.network.policy_kwargs() | (self.optimizer.policy_kwargs() if self.optimizer else {})
         return {"policy": self.policy, **settings, "policy_kwargs": policy}
@@ -125,15 +125,15 @@ class AgentConfig:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class OffPolicyConfig(AgentConfig):
-    """Settings of any agent that learns from a replay buffer.
+    """Settings shared by all agents with a replay buffer.
 
     Attributes:
-        buffer_size: transitions that the replay buffer holds.
-        learning_starts: environment steps taken at random before learning begins.
-        batch_size: transitions in an update.
-        tau: how far target networks move towards the online ones at a time; 1 copies them.
-        train_freq: steps of the vector environment between two rounds of updates.
-        gradient_steps: updates in a round; -1 for one per environment step taken.
+        buffer_size: capacity of the replay buffer in transitions.
+        learning_starts: environment steps with random actions before learning starts.
+        batch_size: transitions per update.
+        tau: coefficient of the target networks' soft update; 1 is a hard update.
+        train_freq: steps of the vectorized environment between two rounds of updates.
+        gradient_steps: updates per round; -1 for one per environment step taken.
     """
 
     buffer_size: PositiveInt = 50_000

@@ -1,4 +1,4 @@
-"""The mixin that makes any stable-baselines3 algorithm a continual learner."""
+"""A mixin that adds continual learning to any stable-baselines3 algorithm."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from neoteny.plasticity import Handle, Method
 from neoteny.plasticity.optimizers import Prepared
 from neoteny.plasticity.seeding import own_seed
 
-#: Layers whose dotted name has one of these parts belong to the critic, all others to the actor,
-#: an encoder that both share among them.
+#: Layers with one of these parts in their dotted name belong to the critic, all others to the actor, including a shared
+#: encoder.
 CRITIC = re.compile(r"(^|\.)(value_net|vf_features_extractor|critic|q_net|quantile_net)(\.|$)")
 
 
 class NonFiniteError(RuntimeError):
-    """Training has diverged: a loss or a weight is not a finite number."""
+    """Training has diverged: a loss or a weight is not finite."""
 
 
 class Continual(Saved):
-    """Put before an algorithm, it adds plasticity methods, a policy for task switches, and safe saving: ``class
+    """Mixin that adds plasticity methods, settings for task switches, and safe saving to an algorithm: ``class
     PPO(Continual, sb3.PPO)``.
 
-    Methods are attached where the algorithm's networks and optimizers are made, in ``_setup_model``, so that building
-    and loading an agent take the same path. Without a method, training is the algorithm's own, bit for bit.
+    Methods are attached in ``_setup_model``, where the algorithm creates its networks and optimizers, so this is the
+    same for new and loaded agents. Without a method, training is bit for bit that of the algorithm.
 
     Args:
-        policy, env, ...: as the algorithm takes them.
-        reg: a :class:`~neoteny.plasticity.Method` for all networks that are trained, or
-            ``{"actor": ..., "critic": ...}``. The instances given are templates: each optimizer gets its own copy. An
-            agent that only has value networks (DQN) is all critic.
-        at_switch: what happens at a switch beside what methods do: an instance of :attr:`SwitchPolicy` or its settings.
+        policy, env, ...: the algorithm's arguments.
+        reg: a :class:`~neoteny.plasticity.Method` for all trained networks, or ``{"actor": ..., "critic": ...}``. The
+            instances are templates: each optimizer gets its own copy. An agent with value networks only (DQN) has the
+            role critic only.
+        at_switch: what to do at a switch besides the methods: an instance of :attr:`SwitchPolicy` or its settings.
 
     Attributes:
-        methods: the attached copies, by role (``all``, ``actor`` or ``critic``) and, where roles have several
-            optimizers, by optimizer.
+        methods: the attached copies, by role (``all``, ``actor`` or ``critic``) and, if there are several optimizers,
+            by optimizer.
     """
 
-    #: The settings that ``at_switch`` has; None for those that any algorithm has, see :mod:`neoteny.agents.switch`.
+    #: The class of ``at_switch``; None for the settings shared by all algorithms, see :mod:`neoteny.agents.switch`.
     SwitchPolicy: ClassVar[type[AtSwitch] | None] = None
-    #: The kind of action space that the algorithm is for, and which agents there are for others.
+    #: The action space that the algorithm needs, and which agents to use for others.
     needs: ClassVar[type[spaces.Space[Any]]] = spaces.Space
     instead: ClassVar[str] = "another agent"
 
@@ -95,7 +95,7 @@ class Continual(Saved):
     def _setup_model(self) -> None:
         if isinstance(self, OffPolicyAlgorithm):
             choose_class(self)
-        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's, next in line
+        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's
         for name, optimizer in self.optimizers().items():
             if isinstance(optimizer, Prepared):
                 optimizer.prepare(self.policy, seed=own_seed(name, self.seed or 0))
@@ -137,7 +137,7 @@ class Continual(Saved):
         return any(id(p) in held for p in module.parameters(recurse=False))
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimizers of the policy's networks: ``{"": …}`` for a single one, else ``{".actor": …, …}``."""
+        """The optimizers of the policy's networks: ``{"": …}`` if there is one, else ``{".actor": …, …}``."""
         return {
             f".{name}" if name else "": optimizer
             for name, module in self.policy.named_modules()
@@ -145,13 +145,13 @@ class Continual(Saved):
         }
 
     def role(self, name: str) -> str:
-        """``actor`` or ``critic``: whose the layer of this dotted name is. Override for networks named otherwise."""
+        """The role, ``actor`` or ``critic``, of the layer with this dotted name. Override for other naming schemes."""
         return "critic" if CRITIC.search(name) else "actor"
 
     def begin_task(self, steps: int) -> None:
-        """A task of so many environment steps begins: schedules (learning rate, exploration) run over it.
+        """Begin a task of ``steps`` environment steps: schedules (learning rate, exploration) run over the task.
 
-        Without this they run over each call of ``learn``, as in stable-baselines3.
+        Without this call they run over each call of ``learn``, as in stable-baselines3.
         """
         self._tasks_begun += 1
         self._task_start, self._task_steps = self.num_timesteps, steps
@@ -170,7 +170,7 @@ class Continual(Saved):
         return ready
 
     def on_switch(self) -> None:
-        """Another task begins: do what ``at_switch`` says, then tell the methods."""
+        """Handle a task switch: apply ``at_switch``, then call the methods' ``on_switch``."""
         for name, value in self.at_switch.plain().items():
             if value != "keep":
                 getattr(self, f"{value}_{name}")()
@@ -178,18 +178,18 @@ class Continual(Saved):
             method.on_switch()
 
     def reset_optimizer(self) -> None:
-        """Every optimizer forgets what it has seen: moments and step counts."""
+        """Clear the state of all optimizers: moments and step counts."""
         for name in self._get_torch_save_params()[0]:
             if isinstance(optimizer := recursive_getattr(self, name), torch.optim.Optimizer):
                 optimizer.state.clear()
 
     def reset_normalization(self) -> None:
-        """The running statistics of observations and rewards begin anew, where there are any."""
+        """Reset the running statistics of observations and rewards, if there are any."""
         if self._vec_normalize_env is not None:
             normalization.reset(self._vec_normalize_env)
 
     def clear_replay(self) -> None:
-        """The replay buffer is emptied; learning waits for ``learning_starts`` new steps."""
+        """Empty the replay buffer; learning waits for ``learning_starts`` new steps."""
         assert isinstance(self, OffPolicyAlgorithm)
         assert self.replay_buffer is not None
         self.replay_buffer.reset()
@@ -197,7 +197,7 @@ class Continual(Saved):
 
     def check_finite(self) -> None:
         """Raises:
-        NonFiniteError: a logged loss, or a weight, is not finite; says which, and after how many steps.
+        NonFiniteError: a logged loss or a weight is not finite. The message says which, and after how many steps.
         """
         place = f"after {self.num_timesteps} environment steps and {getattr(self, '_n_updates', 0)} epochs of updates"
         logged = self.logger.name_to_value if hasattr(self, "_logger") else {}

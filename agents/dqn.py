@@ -1,4 +1,4 @@
-"""DQN that learns continually, and its configuration."""
+"""Continual DQN and its configuration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DQNAtSwitch(ReplayAtSwitch):
     """What DQN does at a switch.
 
     Attributes:
-        exploration: restart anneals ε anew in every task; keep leaves it at its final value after the first.
+        exploration: restart anneals ε again in every task; keep leaves it at its final value after the first task.
     """
 
     exploration: Literal["restart", "keep"] = "restart"
@@ -35,13 +35,13 @@ class DQNConfig(OffPolicyConfig):
     """Settings of :class:`DQN`, named as in stable-baselines3.
 
     Attributes:
-        target_update_interval: environment steps between two moves of the target network.
-        exploration_fraction: part of a task over which ε falls from its initial to its final value.
-        exploration_initial_eps: probability of a random action when a task begins.
-        exploration_final_eps: and after that part of it.
-        max_grad_norm: gradients are clipped to this norm, before any penalty joins.
+        target_update_interval: environment steps between two updates of the target network.
+        exploration_fraction: fraction of a task over which ε is annealed.
+        exploration_initial_eps: ε, the probability of a random action, at the start of a task.
+        exploration_final_eps: ε after that fraction of the task.
+        max_grad_norm: gradients are clipped to this norm, before any penalty is added.
         double: double Q-learning.
-        at_switch: what happens when the task switches.
+        at_switch: what to do at a task switch.
     """
 
     policy: ClassVar[Any] = "QPolicy"
@@ -62,11 +62,11 @@ class DQNConfig(OffPolicyConfig):
 
 
 class DoubleTarget:
-    """Q_target(s, argmax_a Q_online(s, a)): the value of what the online network would do (van Hasselt et al., 2016,
-    arXiv 1509.06461, equation 4), where DQN takes max_a Q_target(s, a).
+    """Q_target(s, argmax_a Q_online(s, a)), the double DQN target (van Hasselt et al., 2016, arXiv 1509.06461,
+    equation 4), in place of DQN's max_a Q_target(s, a).
 
-    stable-baselines3's DQN takes the maximum over the columns of whatever its target network returns. This returns a
-    single column, of shape (batch, 1).
+    stable-baselines3's DQN takes the maximum over the columns of its target network's output. This returns a single
+    column, of shape (batch, 1).
     """
 
     def __init__(self, online: nn.Module, target: nn.Module):
@@ -78,7 +78,7 @@ class DoubleTarget:
         return self.target(observations).gather(1, best)
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Those of the target network."""
+        """The target network's parameters."""
         return self.target.parameters()
 
 
@@ -87,7 +87,7 @@ class DQN(Continual, sb3.DQN):
 
     Takes every argument of ``stable_baselines3.DQN``, those of :class:`~neoteny.agents.continual.Continual`, and
     ``double``.
-    With several environments each of them explores on its own; stable-baselines3 makes one draw for all.
+    With several environments, each explores independently; stable-baselines3 draws once for all.
 
     Args:
         double: double Q-learning, see :class:`DoubleTarget`.
@@ -119,7 +119,7 @@ class DQN(Continual, sb3.DQN):
         return self.at_switch.exploration == "keep" and self._tasks_begun > 1
 
     def restart_exploration(self) -> None:
-        """ε begins anew with the next task, see :meth:`begin_task`."""
+        """Nothing to do here: the next task restarts ε, see :meth:`begin_task`."""
 
     def begin_task(self, steps: int) -> None:
         super().begin_task(steps)
@@ -132,7 +132,7 @@ class DQN(Continual, sb3.DQN):
         episode_start: np.ndarray[Any, Any] | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray[Any, Any], tuple[np.ndarray[Any, Any], ...] | None]:
-        """Greedy actions or, unless ``deterministic``, ε-greedy ones: each environment explores on its own."""
+        """Greedy actions if ``deterministic``, else ε-greedy actions, independently in each environment."""
         if deterministic or not self.policy.is_vectorized_observation(observation):
             return super().predict(observation, state, episode_start, deterministic)
         batch = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)

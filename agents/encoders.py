@@ -1,4 +1,4 @@
-"""What an observation becomes before the hidden layers: one-hot cells, a convolved picture, or a flat vector."""
+"""Encoders (features extractors): one-hot, convolutional, or flatten."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from neoteny.configs import find_class
 
-#: One-hot encoding goes by table for cells with at most this many values.
+#: One-hot encoding uses a lookup table for cells with at most this many values.
 TABLE = 4096
-#: The smallest side, in pixels, of a picture that NatureCNN's three convolutions fit into.
+#: The smallest height and width, in pixels, of an image that NatureCNN can process.
 PIXELS = 36
 
 
 class OneHot(BaseFeaturesExtractor):
-    """A flat vector of ones and zeros from an observation of small integers, such as MiniGrid's cells.
+    """One-hot encoding of observations of small integers, such as MiniGrid's cells, as a flat vector.
 
-    An entry with bounds [low, high] becomes high − low + 1 features, of which the one at (entry − low) is 1. A
+    An entry with bounds [low, high] becomes high − low + 1 features, with a 1 at index (entry − low). A
     MiniGrid image, uint8 of shape (7, 7, 3), becomes 7 · 7 · (11 + 6 + 3) = 980 features. There are no parameters.
 
     Raises:
-        ValueError: the space is not a Box of integers, or would take more than 2**16 features.
+        ValueError: the space is not a Box of integers, or has more than 2**16 features.
     """
 
     def __init__(self, observation_space: spaces.Space[Any]):
@@ -45,7 +45,7 @@ class OneHot(BaseFeaturesExtractor):
             self._make_table(low[0], sizes[0])
 
     def _make_table(self, low: Tensor, sizes: Tensor) -> None:
-        """All cells have the same bounds: what a cell becomes is one row of a table of all that it can be."""
+        """If all cells have the same bounds, the encoding of a cell is one row of a table of all possible cells."""
         places = torch.stack([sizes[channel + 1 :].prod() for channel in range(self.channels)])
         kinds = torch.cartesian_prod(*map(torch.arange, sizes)).reshape(-1, self.channels)
         columns = [nn.functional.one_hot(kinds[:, c], int(sizes[c])) for c in range(self.channels)]
@@ -72,13 +72,13 @@ def one_hot_fits(space: spaces.Space[Any]) -> bool:
 
 class SmallCNN(BaseFeaturesExtractor):
     """One convolution, 16 filters of 3×3, and a ReLU: the encoder of MinAtar's own DQN (Young & Tian, 2019, arXiv
-    1903.03176), for pictures of some ten cells a side.
+    1903.03176), for images of about 10×10 cells.
 
-    A picture is (height, width, channels), or (channels, height, width) where the first side is shorter than the last.
+    An image is (height, width, channels), or (channels, height, width) if the first axis is shorter than the last.
     MinAtar's (10, 10, C) becomes 8 · 8 · 16 = 1024 features.
 
     Raises:
-        ValueError: the space is not a Box of three dimensions, or smaller than the filters.
+        ValueError: the space is not a Box with three axes, or is smaller than the filters.
     """
 
     def __init__(self, observation_space: spaces.Space[Any]):
@@ -107,7 +107,7 @@ def small_cnn_fits(space: spaces.Space[Any]) -> bool:
     return min(sides) >= 3
 
 
-#: Every encoder by the name that YAML calls it.
+#: All encoders by their name in YAML.
 ENCODERS: dict[str, type[BaseFeaturesExtractor]] = {
     "one-hot": OneHot,
     "flatten": FlattenExtractor,
@@ -117,10 +117,10 @@ ENCODERS: dict[str, type[BaseFeaturesExtractor]] = {
 
 
 def encoder_for(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
-    """The encoder that suits observations of ``space``.
+    """The default encoder for observations of ``space``.
 
-    Small integers are one-hot encoded, unless they are planes of zeros and ones; pictures of at least 36 pixels a side
-    go through NatureCNN, all other arrays of three dimensions through :class:`SmallCNN`; the rest is flattened.
+    Small integers are one-hot encoded, unless they are binary planes. Images of at least 36×36 pixels use NatureCNN,
+    all other arrays with three axes :class:`SmallCNN`. The rest is flattened.
     """
     if isinstance(space, spaces.Dict):
         return CombinedExtractor
@@ -135,10 +135,10 @@ def encoder_for(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
 
 
 def find_encoder(name: str) -> type[BaseFeaturesExtractor] | None:
-    """An encoder by its name in :data:`ENCODERS`, or anybody's by ``module:Class``; None for ``auto``.
+    """An encoder by its name in :data:`ENCODERS`, or your own as ``module:Class``; None for ``auto``.
 
     Raises:
-        ValueError: there is none of that name, or it is no ``BaseFeaturesExtractor``.
+        ValueError: there is no such encoder, or it is not a ``BaseFeaturesExtractor``.
     """
     if name == "auto":
         return None

@@ -1,4 +1,4 @@
-"""Networks: the hidden layers of actors and critics, and the policies that put an encoder before them."""
+"""Networks: hidden layers of actors and critics, and policies that combine them with an encoder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from torch.distributions import Categorical
 from neoteny.agents.encoders import OneHot, encoder_for
 
 Activation = Literal["relu", "tanh", "leaky-relu", "leaky-relu-0.1", "elu", "gelu"]
-#: In which networks something is: none, all, or those of one role (a DQN's are all critic).
+#: The networks that a setting applies to: none, all, or those of one role (a DQN has only critics).
 Where = Literal[False, True, "actor", "critic"]
 ROLES = ("actor", "critic")
 
 
 class LeakyReLU01(nn.LeakyReLU):
-    """LeakyReLU of slope 0.1 below zero, ten times torch's default."""
+    """LeakyReLU with a slope of 0.1 below zero, ten times torch's default."""
 
     def __init__(self) -> None:
         super().__init__(0.1)
@@ -42,12 +42,12 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class CReLU(nn.Module):
-    """CReLU(z) = [max(z, 0), max(−z, 0)]: no unit is ever silent for all inputs, unless it is 0.
+    """CReLU(z) = [max(z, 0), max(−z, 0)]: no unit is silent for all inputs, unless it is always 0.
 
-    Shang et al., 2016 (arXiv 1603.05201); against loss of plasticity, Abbas et al., 2023 (arXiv 2303.07507).
+    Shang et al., 2016 (arXiv 1603.05201); against loss of plasticity: Abbas et al., 2023 (arXiv 2303.07507).
 
     Attributes:
-        widens: features that it gives per unit.
+        widens: features per unit.
     """
 
     widens: ClassVar[int] = 2
@@ -58,12 +58,12 @@ class CReLU(nn.Module):
 
 
 class Fourier(nn.Module):
-    """Deep Fourier features: [sin z, cos z]. Where the one is flat the other is close to linear.
+    """Deep Fourier features: [sin z, cos z]. Where one is flat, the other is close to linear.
 
     Lewandowski et al., 2024 (arXiv 2410.20634).
 
     Attributes:
-        widens: features that it gives per unit.
+        widens: features per unit.
     """
 
     widens: ClassVar[int] = 2
@@ -73,22 +73,22 @@ class Fourier(nn.Module):
         return torch.cat([z.sin(), z.cos()], -1)
 
 
-#: Activations that widen, by the setting that puts them in place of the usual one.
+#: Widening activations, by the setting that selects them.
 WIDENING: dict[str, type[nn.Module]] = {"crelu": CReLU, "fourier": Fourier}
 
 
 class Style(NamedTuple):
-    """What stands after a hidden Linear layer: an activation and, before it, perhaps a LayerNorm."""
+    """What follows a hidden Linear layer: an activation, optionally with a LayerNorm before it."""
 
     activation: type[nn.Module]
     layer_norm: bool
 
 
 def check_parts(parts: Mapping[str, Where], roles: Sequence[str] = ROLES) -> None:
-    """Whether settings such as ``{"crelu": "critic", "fourier": "actor"}`` make sense for networks of ``roles``.
+    """Check settings such as ``{"crelu": "critic", "fourier": "actor"}`` for an agent with networks of ``roles``.
 
     Raises:
-        ValueError: they don't.
+        ValueError: the settings are not valid.
     """
     for name, where in parts.items():
         if isinstance(where, str) and where not in roles:
@@ -104,7 +104,7 @@ def check_parts(parts: Mapping[str, Where], roles: Sequence[str] = ROLES) -> Non
 
 
 def units(width: int, activation: type[nn.Module]) -> int:
-    """How many outputs of a Linear layer ``activation`` makes ``width`` features from.
+    """The number of outputs of a Linear layer that ``activation`` turns into ``width`` features.
 
     Raises:
         ValueError: there is no such number.
@@ -124,15 +124,15 @@ def torso(
 ) -> nn.Sequential:
     """Linear → (LayerNorm) → activation, once per width.
 
-    A width is what the next layer receives. An activation that gives several features per unit says so in ``widens``;
-    its Linear layer has so many times fewer outputs.
+    A width is the number of features the next layer receives. If the activation has ``widens`` features per unit, the
+    Linear layer has width / ``widens`` outputs.
 
     Args:
-        inputs: features that come in.
-        linear: makes a layer of so many inputs and outputs.
+        inputs: number of input features.
+        linear: creates a layer, given its numbers of inputs and outputs.
 
     Raises:
-        ValueError: a width is no multiple of what the activation gives per unit.
+        ValueError: a width is not a multiple of the activation's features per unit.
     """
     layers: list[nn.Module] = []
     for width in widths:
@@ -143,10 +143,10 @@ def torso(
 
 
 def rebuild_(mlp: nn.Sequential, activation: type[nn.Module], layer_norm: bool) -> None:
-    """Give an MLP of stable-baselines3 the hidden layers of :func:`torso`, in place.
+    """Replace the hidden layers of a stable-baselines3 MLP by those of :func:`torso`, in place.
 
-    Linear layers whose shape stays are kept with their weights, and so is an output layer: with the activation that
-    is there, without LayerNorm, nothing changes and nothing is drawn.
+    Linear layers whose shape does not change keep their weights, and so does an output layer. With the same activation
+    and no LayerNorm, nothing changes and no random numbers are drawn.
     """
     output = [layer for layer in list(mlp)[-1:] if isinstance(layer, nn.Linear)]
     hidden = [layer for layer in mlp if isinstance(layer, nn.Linear) and layer not in output]
@@ -166,7 +166,7 @@ def rebuild_(mlp: nn.Sequential, activation: type[nn.Module], layer_norm: bool) 
 
 
 class Torsos(nn.Module):
-    """Separate torsos for actor and critic, in the shape stable-baselines3 expects of an ``mlp_extractor``."""
+    """Separate torsos for actor and critic, with the interface of stable-baselines3's ``mlp_extractor``."""
 
     def __init__(self, inputs: int, widths: dict[str, list[int]], actor: Style, critic: Style):
         super().__init__()
@@ -186,8 +186,8 @@ class Torsos(nn.Module):
 
 
 class UncheckedCategorical(CategoricalDistribution):
-    """stable-baselines3's categorical distribution without torch's checks of its arguments, which wait for the device
-    several times per update. Weights and losses that are not finite are found by ``Continual.check_finite``.
+    """stable-baselines3's categorical distribution without torch's argument checks, which synchronize the device
+    several times per update. ``Continual.check_finite`` detects non-finite weights and losses.
     """
 
     def proba_distribution(self, action_logits: Tensor) -> Self:
@@ -196,17 +196,17 @@ class UncheckedCategorical(CategoricalDistribution):
 
 
 class Encoded(BasePolicy):
-    """Put before a policy of stable-baselines3, it chooses the encoder: ``class QPolicy(Encoded, DQNPolicy)``.
+    """Mixin for stable-baselines3 policies that chooses the encoder: ``class QPolicy(Encoded, DQNPolicy)``.
 
-    Takes every argument of that policy, and ``layer_norm``, ``crelu`` and ``fourier``, which subclasses heed through
-    :meth:`style`. Unless another ``features_extractor_class`` is given, it is the one that suits the observations, see
+    Takes every argument of the policy, and ``layer_norm``, ``crelu`` and ``fourier``, which subclasses apply through
+    :meth:`style`. The default ``features_extractor_class`` depends on the observation space, see
     :func:`~neoteny.agents.encoders.encoder_for`.
 
     Raises:
-        ValueError: two activations for the same network, or a role that no network has.
+        ValueError: two activations for the same network, or a role that the policy does not have.
     """
 
-    #: Whose networks there are.
+    #: The roles of the policy's networks.
     roles: ClassVar[tuple[str, ...]] = ROLES
     activation_fn: type[nn.Module]
 
@@ -223,21 +223,21 @@ class Encoded(BasePolicy):
         check_parts(self.parts, self.roles)
         encoder = kwargs.setdefault("features_extractor_class", encoder_for(observation_space))
         if isinstance(encoder, type) and issubclass(encoder, OneHot):
-            kwargs["normalize_images"] = False  # indices, even where their bounds are those of a picture
+            kwargs["normalize_images"] = False  # indices, even if the bounds look like those of an image
         super().__init__(observation_space, *args, **kwargs)
 
     def style(self, role: str) -> Style:
-        """What the hidden layers of ``actor`` or ``critic`` are made of."""
+        """The style of the hidden layers of ``actor`` or ``critic``."""
         here = [name for name, where in self.parts.items() if where in (True, role)]
         widening = [WIDENING[name] for name in here if name in WIDENING]
         return Style(widening[0] if widening else self.activation_fn, "layer_norm" in here)
 
 
 class ActorCritic(Encoded, ActorCriticPolicy):
-    """stable-baselines3's actor-critic policy with an encoder by space, optional LayerNorm and widening activations.
+    """stable-baselines3's actor-critic policy with default encoders, optional LayerNorm and widening activations.
 
     Actor and critic have separate hidden layers. An encoder with weights (a CNN) is shared between them, as in
-    stable-baselines3, unless ``share_features_extractor=False``; shared, it has the role of the actor.
+    stable-baselines3, unless ``share_features_extractor=False``. A shared encoder has the role actor.
     """
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -254,7 +254,7 @@ class ActorCritic(Encoded, ActorCriticPolicy):
 
 
 class QPolicy(Encoded, DQNPolicy):
-    """stable-baselines3's DQN policy with an encoder by space, optional LayerNorm and widening activations."""
+    """stable-baselines3's DQN policy with default encoders, optional LayerNorm and widening activations."""
 
     roles = ("critic",)
 
@@ -265,7 +265,7 @@ class QPolicy(Encoded, DQNPolicy):
 
 
 class SoftActorCritic(Encoded, SACPolicy):
-    """stable-baselines3's SAC policy with an encoder by space, optional LayerNorm and widening activations."""
+    """stable-baselines3's SAC policy with default encoders, optional LayerNorm and widening activations."""
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         actor = super().make_actor(features_extractor)

@@ -1,4 +1,4 @@
-"""The running statistics of a ``VecNormalize``: as data, restored, and begun anew."""
+"""Saving, restoring and resetting the running statistics of a ``VecNormalize``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARTS = ("obs_rms", "ret_rms")
 
 
 def _parts(env: VecNormalize) -> dict[str, RunningMeanStd]:
-    """The statistics by name; those of a Dict observation by ``obs_rms.<key>``."""
+    """The statistics by name; for Dict observations ``obs_rms.<key>``."""
     found: dict[str, RunningMeanStd] = {}
     for name in PARTS:
         value = getattr(env, name, None)
@@ -25,7 +25,7 @@ def _parts(env: VecNormalize) -> dict[str, RunningMeanStd]:
 
 
 def statistics(env: VecNormalize) -> dict[str, Any]:
-    """Mean, variance and count of everything that ``env`` normalizes."""
+    """Mean, variance and count of everything ``env`` normalizes."""
     return {
         name: {"mean": np.array(part.mean), "var": np.array(part.var), "count": float(part.count)}
         for name, part in _parts(env).items()
@@ -33,7 +33,7 @@ def statistics(env: VecNormalize) -> dict[str, Any]:
 
 
 def restore(env: VecNormalize, state: Mapping[str, Any]) -> None:
-    """Put back what :func:`statistics` gave, as far as ``env`` normalizes it."""
+    """Restore the output of :func:`statistics`, for everything ``env`` normalizes."""
     for name, part in _parts(env).items():
         if name in state:
             saved = state[name]
@@ -41,5 +41,5 @@ def restore(env: VecNormalize, state: Mapping[str, Any]) -> None:
 
 
 def reset(env: VecNormalize) -> None:
-    """Forget all that was seen: mean 0 and variance 1, to be learned anew."""
+    """Reset the statistics to mean 0 and variance 1."""
     restore(env, {name: vars(RunningMeanStd(shape=part.mean.shape)) for name, part in _parts(env).items()})

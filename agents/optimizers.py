@@ -1,4 +1,4 @@
-"""Which optimizer trains an agent's networks: by name and settings, checked when given."""
+"""The optimizer of an agent's networks, configured by name and settings."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.plasticity.optimizers import OPTIMIZERS
 
-#: How torch's optimizers run, not what they compute; and what is set elsewhere.
+#: Arguments that are not settings: they affect how torch's optimizers run, not the result, or are set elsewhere.
 NOT_SETTINGS = ("params", "lr", "base", "foreach", "maximize", "capturable", "differentiable", "fused", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """An optimizer by name; subclasses, made by :func:`settings_of`, have its settings.
+    """An optimizer by name. Subclasses, created by :func:`settings_of`, add its settings.
 
     Attributes:
-        name: adam, muon, trac, upgd, or your own as module:Class, a torch.optim.Optimizer.
+        name: adam, muon, trac, upgd, or your own torch.optim.Optimizer as module:Class.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "arbitrary_types_allowed": True}
@@ -36,7 +36,7 @@ class OptimizerConfig:
         return configs.find_class("name", self.name, OPTIMIZERS, torch.optim.Optimizer)
 
     def policy_kwargs(self) -> dict[str, Any]:
-        """What a policy of stable-baselines3 takes. Adam runs fused: the same update in fewer, faster kernels."""
+        """Arguments of a stable-baselines3 policy. Adam runs fused: the same update in fewer, faster kernels."""
         cls = self.optimizer_class
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
         if issubclass(cls, torch.optim.Adam):
@@ -46,7 +46,7 @@ class OptimizerConfig:
 
 @functools.cache
 def settings_of(cls: type[torch.optim.Optimizer]) -> type[OptimizerConfig]:
-    """The dataclass of an optimizer's settings: what its constructor takes by name, but for the learning rate."""
+    """The dataclass of an optimizer's settings: its constructor's keyword arguments, without the learning rate."""
     hints = get_type_hints(cls.__init__)
     taken = inspect.signature(cls.__init__).parameters.values()
     fields = [
@@ -61,7 +61,7 @@ def parse_optimizer(value: object) -> OptimizerConfig:
     """An optimizer from YAML: its name, or a mapping of ``name`` and its settings.
 
     Raises:
-        ConfigError: there is none of that name, or a setting is unknown or wrong.
+        ConfigError: there is no optimizer of this name, or a setting is unknown or invalid.
     """
     if isinstance(value, OptimizerConfig):
         return value
@@ -79,7 +79,7 @@ def parse_optimizer(value: object) -> OptimizerConfig:
     return config
 
 
-#: A setting of this type may be given as :func:`parse_optimizer` takes it.
+#: The type of an optimizer setting, parsed by :func:`parse_optimizer`.
 OptimizerSetting = Annotated[InstanceOf[OptimizerConfig], BeforeValidator(parse_optimizer)]
-#: Made without a trial optimizer: torch would load its compiler for that, which takes a second.
+#: Created without a trial optimizer, for which torch would load its compiler (about a second).
 ADAM = settings_of(torch.optim.Adam)()

@@ -1,4 +1,4 @@
-"""PPO that learns continually, and its configuration."""
+"""Continual PPO and its configuration."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class PPOConfig(AgentConfig):
 
     Attributes:
         n_steps: steps per environment in one rollout.
-        batch_size: of a minibatch.
-        n_epochs: passes over a rollout.
+        batch_size: minibatch size.
+        n_epochs: epochs per rollout.
         gae_lambda: λ of generalized advantage estimation.
         clip_range: ε of the clipped objective.
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value loss.
-        max_grad_norm: gradients are clipped to this norm, before any penalty joins; .inf for never.
-        target_kl: a rollout's updates end early at 1.5 times this divergence from the policy that collected it; null
-            for never.
-        at_switch: what happens when the task switches.
+        max_grad_norm: gradients are clipped to this norm, before any penalty is added; .inf for no clipping.
+        target_kl: the updates on a rollout stop early at 1.5 times this KL divergence from the policy that collected
+            it; null for no early stopping.
+        at_switch: what to do at a task switch.
     """
 
     policy: ClassVar[Any] = "ActorCritic"

@@ -1,4 +1,4 @@
-"""Replay: fast sampling, on disk, and when learning from it begins."""
+"""The replay buffer: fast sampling, saving and loading, and the start of learning."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from neoteny.agents.checkpoint import CheckpointError
 
 
 class TensorReplay(ReplayBuffer):
-    """stable-baselines3's replay buffer, which gathers with one flat index and copies what it gathers only once.
+    """stable-baselines3's replay buffer with faster sampling: one flat index and a single copy.
 
-    The same transitions in the same order, value for value.
+    The sampled transitions, their order and all values are the same.
     """
 
     def _get_samples(self, batch_inds: np.ndarray[Any, Any], env: VecNormalize | None = None) -> ReplayBufferSamples:
-        columns = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))  # noqa: NPY002  # as the original
+        columns = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))  # noqa: NPY002  # as in SB3
         index = batch_inds * self.n_envs + columns
         after, index_after = self.observations, (batch_inds + 1) % self.buffer_size * self.n_envs + columns
         if not self.optimize_memory_usage:
@@ -43,7 +43,7 @@ class TensorReplay(ReplayBuffer):
 
 
 def choose_class(agent: OffPolicyAlgorithm) -> None:
-    """Where stable-baselines3 would take its plain replay buffer, take ours."""
+    """Use our replay buffer where stable-baselines3 would use its plain one."""
     if (
         agent.replay_buffer_class is None
         and agent.n_steps == 1
@@ -55,7 +55,7 @@ def choose_class(agent: OffPolicyAlgorithm) -> None:
 def count_from_empty(agent: Any) -> None:
     """Make ``learning_starts`` count from the step at which the replay buffer was last empty.
 
-    stable-baselines3 counts from the agent's first step, which is the same for an agent that never forgets.
+    stable-baselines3 counts from the agent's first step, which is the same if the buffer is never cleared.
     """
     buffer = agent.replay_buffer
     began = agent.num_timesteps if buffer.size() == 0 else min(agent._replay_began, agent.num_timesteps)
@@ -64,8 +64,8 @@ def count_from_empty(agent: Any) -> None:
 
 
 def filled(buffer: ReplayBuffer) -> dict[str, Any]:
-    """The contents of a buffer, without the part that was never written."""
-    # One row more than is filled: with optimize_memory_usage it holds the last transition's next observation.
+    """The filled part of a replay buffer."""
+    # One row more than the filled part: with optimize_memory_usage it holds the last next observation.
     rows = buffer.buffer_size if buffer.full else min(buffer.pos + 1, buffer.buffer_size)
     return {
         "pos": buffer.pos,
@@ -76,10 +76,10 @@ def filled(buffer: ReplayBuffer) -> dict[str, Any]:
 
 
 def refill(buffer: ReplayBuffer, state: Mapping[str, Any]) -> None:
-    """Put back what :func:`filled` gave.
+    """Restore the output of :func:`filled`.
 
     Raises:
-        CheckpointError: the buffer is of another shape.
+        CheckpointError: the buffer has another shape.
     """
     ours, size = _arrays(buffer), [buffer.buffer_size, buffer.n_envs]
     if size != state["size"] or ours.keys() != state["arrays"].keys():
@@ -93,7 +93,7 @@ def refill(buffer: ReplayBuffer, state: Mapping[str, Any]) -> None:
 
 
 def _arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray[Any, Any]]:
-    """The buffer's storage by name; that of Dict observations by ``observations.<key>``."""
+    """The buffer's arrays by name; for Dict observations ``observations.<key>``."""
     found = {}
     for name, value in vars(buffer).items():
         for key, array in value.items() if isinstance(value, Mapping) else [("", value)]:

@@ -1,4 +1,4 @@
-"""SAC that learns continually, and its configuration."""
+"""Continual SAC and its configuration."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ class SACAtSwitch(ReplayAtSwitch):
     """What SAC does at a switch.
 
     Attributes:
-        exploration: restart sets the entropy coefficient, where it is learned, back to its initial value, and empties
-            its optimizer's state.
+        exploration: restart resets a learned entropy coefficient to its initial value, and clears its optimizer state.
     """
 
     exploration: Literal["restart", "keep"] = "keep"
@@ -33,8 +32,8 @@ class SACConfig(OffPolicyConfig):
     """Settings of :class:`SAC`, named as in stable-baselines3.
 
     Attributes:
-        ent_coef: weight of the entropy: a number, auto to learn it from 1 on, auto_0.1 to learn it from 0.1 on.
-        at_switch: what happens when the task switches.
+        ent_coef: entropy coefficient: a number, auto to learn it starting at 1, auto_0.1 to learn it starting at 0.1.
+        at_switch: what to do at a task switch.
     """
 
     policy: ClassVar[Any] = "SoftActorCritic"
@@ -82,7 +81,7 @@ class SAC(Continual, sb3.SAC):
             self._initial_log_ent_coef = self.log_ent_coef.detach().clone()
 
     def restart_exploration(self) -> None:
-        """The entropy coefficient, where it is learned, begins anew."""
+        """Reset the entropy coefficient and its optimizer state, if it is learned."""
         if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
             with torch.no_grad():
                 self.log_ent_coef.copy_(self._initial_log_ent_coef)

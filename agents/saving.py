@@ -1,4 +1,4 @@
-"""An algorithm that is saved as data and loaded without running anybody's code."""
+"""Saving and loading of agents as data, without pickle."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from neoteny.agents.replay import filled, refill
 from neoteny.agents.switch import AtSwitch
 from neoteny.plasticity import Method
 
-#: One method for the whole agent, or one for each role; None or a missing role: nothing.
+#: One method for the whole agent, or one per role; None or a missing role for no method.
 Reg = Method | Mapping[str, Method | None] | None
 
-#: What a file holds, see :meth:`Saved.save`.
+#: The required entries of a file, see :meth:`Saved.save`.
 RECORD = ("arguments", "needed", "reg", "spaces", "n_envs", "attributes", "modules", "variables", "methods")
 
-#: Arguments that belong to a process, not to the agent: they are never written.
+#: Arguments that belong to the process and not to the agent. They are never saved.
 TRANSIENT = ("env", "device", "_init_setup_model", "tensorboard_log")
 
 
 class Saved(BaseAlgorithm):
-    """The half of :class:`~neoteny.agents.continual.Continual` that writes and reads it.
+    """The part of :class:`~neoteny.agents.continual.Continual` for saving and loading.
 
     Attributes:
-        reg, at_switch, methods: see there.
+        reg, at_switch, methods: see :class:`~neoteny.agents.continual.Continual`.
     """
 
     reg: Reg
@@ -46,12 +46,12 @@ class Saved(BaseAlgorithm):
         raise NotImplementedError
 
     def save(self, path: str | Path, *_: Any, replay: bool = False, **__: Any) -> None:  # type: ignore[override]
-        """Write the agent to one ``.safetensors`` file: weights, optimizers, methods, counters, settings, and the
+        """Save the agent to one ``.safetensors`` file: weights, optimizer states, methods, counters, settings, and the
         running statistics of a ``VecNormalize``.
 
         Args:
             path: the file.
-            replay: also the replay buffer, as far as it is filled: with it, training goes on exactly.
+            replay: also save the filled part of the replay buffer, so that training resumes exactly.
 
         Raises:
             CheckpointError: a setting that shapes the networks is not data.
@@ -92,17 +92,17 @@ class Saved(BaseAlgorithm):
         device: torch.device | str = "auto",
         **arguments: Any,
     ) -> Self:
-        """The agent that :meth:`save` wrote, ready to predict and, given an ``env``, to train on.
+        """Load an agent written by :meth:`save`, ready to predict and, given an ``env``, to continue training.
 
         Args:
             path: the file.
-            env: what to train on; its spaces must be those of the agent.
-            device: where the networks go.
-            arguments: settings to replace, or to supply where :meth:`save` could not write them (functions). Methods
-                of a new ``reg`` begin with the loaded weights.
+            env: the environment to train on; its spaces must match the agent's.
+            device: the device of the networks.
+            arguments: settings to replace, or to supply if :meth:`save` could not save them (functions). Methods of a
+                new ``reg`` start from the loaded weights.
 
         Raises:
-            CheckpointError: the file is no saved agent, needs a class that is not imported, or needs a setting.
+            CheckpointError: the file is not a saved agent, needs a class that is not imported, or needs a setting.
         """
         record = checkpoint.read(_with_suffix(path))
         if absent := [key for key in RECORD if key not in record]:
@@ -124,7 +124,7 @@ class Saved(BaseAlgorithm):
                 record["n_envs"],
             )
         attributes = {k: v for k, v in record["attributes"].items() if k.removeprefix("_") not in arguments}
-        vars(agent).update(attributes)  # some set-ups read derived settings, and all overwrite counters: so again below
+        vars(agent).update(attributes)  # some set-ups read derived settings, but all overwrite counters: again below
         agent._setup_model()
         vars(agent).update(attributes)
         agent.set_parameters(record["modules"], exact_match=True, device=device)
@@ -139,7 +139,7 @@ class Saved(BaseAlgorithm):
         return agent
 
     def _restore_experience(self, record: Mapping[str, Any], path: str | Path) -> None:
-        """What the agent has seen, as far as the file has it and there is a place for it."""
+        """Restore normalization statistics and replay buffer, if the file has them and the agent uses them."""
         if self._vec_normalize_env is not None and record.get("normalization"):
             normalization.restore(self._vec_normalize_env, record["normalization"])
         if isinstance(self, OffPolicyAlgorithm) and self.replay_buffer is not None and record.get("replay"):

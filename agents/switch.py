@@ -1,4 +1,4 @@
-"""What happens to an agent when the task switches, beside what its plasticity methods do."""
+"""What an agent does at a task switch, besides its plasticity methods."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from neoteny.agents.config import STRICT
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class AtSwitch:
-    """What every agent can do at a switch.
+    """What every agent can do at a task switch.
 
-    Each setting other than ``keep`` is carried out by the agent's method ``<value>_<setting>``.
+    A setting other than ``keep`` calls the agent's method ``<value>_<setting>``.
 
     Attributes:
-        optimizer: reset empties the state of every optimizer (Adam's moments and step count), as in a new agent.
-        normalization: reset forgets the running statistics of observations and rewards.
+        optimizer: reset clears the state of every optimizer (Adam's moments and step count), as in a new agent.
+        normalization: reset clears the running statistics of observations and rewards.
     """
 
     optimizer: Literal["keep", "reset"] = "keep"
@@ -31,7 +31,7 @@ class AtSwitch:
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class ReplayAtSwitch(AtSwitch):
-    """What an agent with a replay buffer can do besides.
+    """What an agent with a replay buffer can do at a task switch.
 
     Attributes:
         replay: clear empties the replay buffer; learning then waits for learning_starts new steps.

@@ -1,4 +1,4 @@
-"""Tasks, task sequences, and the vector environments that run them."""
+"""Tasks, task sequences, and vectorized environments that run them."""
 
 from neoteny.configs import ConfigError
 from neoteny.envs import registration

@@ -1,4 +1,4 @@
-"""What stands between an agent and a backend during one visit to a task: its shifts, and the fit to shared spaces."""
+"""The layer between agent and backend during a visit to a task: its shifts, and the mapping to the shared spaces."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from neoteny.envs.tasks import Task
 class Interface:
     """The shifts of a task, bound to its environments.
 
-    Observations go through the shifts in their order, then to the shared space; actions come from the shared space
-    through the shifts in reverse, then to the actions that the task offers.
+    Observations pass through the shifts in order, then are mapped to the shared space. Actions are mapped from the
+    shared space, pass through the shifts in reverse order, and then select among the actions the task offers.
 
     Args:
-        task: whose shifts these are.
+        task: the task with the shifts.
         backend: the environments.
-        num_envs: how many there are.
-        rng: the visit's generator, for what defines the task.
-        noise: the segment's generator, for what happens by chance in each step.
+        num_envs: the number of environments.
+        rng: the visit's generator, for everything that defines the task.
+        noise: the segment's generator, for randomness at each step.
 
     Attributes:
-        clock: set by whoever steps the environments.
-        observation_space: after the shifts, before the fit.
-        action_space: of the actions that the task offers.
+        clock: advanced by the code that steps the environments.
+        observation_space: after the shifts, before the mapping to the shared space.
+        action_space: the space of the actions the task offers.
 
     Raises:
         ConfigError: a shift does not fit the spaces or the backend, or an offered action does not exist.
@@ -57,7 +57,7 @@ class Interface:
         self._parameters: dict[str, float] = {}
 
     def fit(self, shared: SharedSpaces, task_id: int) -> None:
-        """From now on, observations and actions are those of the shared spaces."""
+        """From now on, map observations and actions to and from the shared spaces."""
         self._fit_observation = shared.observe(self.observation_space, task_id)
         self._fit_action = shared.act(self.action_space, self._task.noop)
 
@@ -78,13 +78,13 @@ class Interface:
         return rewards
 
     def restart(self, mask: Array) -> None:
-        """Episodes begin where ``mask`` is true."""
+        """Notify the shifts that episodes begin where ``mask`` is true."""
         for transform in self._transforms:
             if transform.restart:
                 transform.restart(mask)
 
     def adjust(self) -> None:
-        """Bring the environments' dynamics to where they should be now."""
+        """Set the environments' dynamics to their current values."""
         if self._changing:
             wanted = {name: value for parameters in self._changing for name, value in parameters().items()}
             if wanted != self._parameters:
@@ -93,7 +93,7 @@ class Interface:
 
 
 def _offer(task: Task, space: spaces.Space[Any]) -> tuple[spaces.Space[Any], Array | None]:
-    """The space of the actions that the task offers, and which of the environment's they are."""
+    """The space of the actions the task offers, and the corresponding actions of the environment."""
     if not task.actions:
         return space, None
     if not isinstance(space, spaces.Discrete):

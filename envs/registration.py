@@ -1,11 +1,11 @@
-"""The presets of ``configs/envs``, as Gymnasium ids.
+"""Registers the presets of ``configs/envs`` as Gymnasium ids.
 
 .. code-block:: python
 
     import gymnasium as gym
     import neoteny.envs
 
-    env = gym.make("neoteny/minigrid-seq-v0", seed=1)  # one environment that goes from task to task
+    env = gym.make("neoteny/minigrid-seq-v0", seed=1)  # one environment that switches tasks
     vector = gym.make_vec("neoteny/minigrid-seq-v0", num_envs=8, vectorization_mode="vector_entry_point")
 
 Both take ``seed``, ``steps_per_task`` and ``num_tasks``.
@@ -27,15 +27,15 @@ from neoteny.envs.vector import ContinualVectorEnv
 def make_vec(
     num_envs: int, preset: str, steps_per_task: int | None = None, num_tasks: int | None = None, **kwargs: Any
 ) -> ContinualVectorEnv:
-    """What ``gym.make_vec`` calls; ``kwargs`` go to :class:`~neoteny.envs.vector.ContinualVectorEnv`."""
+    """The entry point of ``gym.make_vec``. ``kwargs`` go to :class:`~neoteny.envs.vector.ContinualVectorEnv`."""
     sequence = TaskSequence.load(preset).resized(steps_per_task, num_tasks)
     return ContinualVectorEnv(sequence, num_envs, **kwargs)
 
 
 class ContinualEnv(gym.Env[Array, Any]):
-    """A sequence as one Gymnasium environment, which goes from task to task by step count.
+    """A task sequence as one Gymnasium environment, which switches tasks by step count.
 
-    In the step of a switch the running episode ends truncated. After the last task the last one goes on.
+    At a switch the running episode is truncated. After its budget, the last task continues.
     ``info["task"]`` is the index of the visit and ``info["env_id"]`` its environment.
     """
 
@@ -48,7 +48,7 @@ class ContinualEnv(gym.Env[Array, Any]):
         self._waiting: Array | None = None  # the first observation of the next episode, once one has ended
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """The next episode. A seed begins the current task's environments anew; its steps count on."""
+        """Start the next episode. A seed re-creates the current task's environments, but not its step count."""
         super().reset(seed=seed)
         if seed is not None or self._waiting is None:
             steps_left = self._vector.steps_left

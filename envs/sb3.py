@@ -1,4 +1,4 @@
-"""The sequence as stable-baselines3 takes it."""
+"""A task sequence as a stable-baselines3 ``VecEnv``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from neoteny.envs.vector import ContinualVectorEnv
 class ContinualVecEnv(VecEnv):
     """:class:`~neoteny.envs.vector.ContinualVectorEnv` behind stable-baselines3's ``VecEnv`` interface.
 
-    Takes the same arguments. At an ending ``infos[i]`` has ``terminal_observation``, ``TimeLimit.truncated`` and,
-    unless a task switch cut the episode short, ``episode`` with its return ``r``, its length ``l`` and
-    ``segment``, the index of the segment that it ended in.
+    Takes the same arguments. At the end of an episode ``infos[i]`` has ``terminal_observation``,
+    ``TimeLimit.truncated`` and, unless a task switch truncated the episode, ``episode`` with its return ``r``, its
+    length ``l`` and ``segment``, the index of the segment it ended in.
     """
 
     def __init__(self, sequence: TaskSequence, num_envs: int = 1, seed: int = 0, **kwargs: Any):
@@ -30,15 +30,15 @@ class ContinualVecEnv(VecEnv):
 
     @property
     def segment(self) -> Segment:
-        """Where in the sequence the environments are."""
+        """The current segment of the sequence."""
         return self.vector.segment
 
     def start(self, index: int) -> Array:
-        """Begin the ``index``-th segment anew; its first observations."""
+        """Start the ``index``-th segment with fresh environments. Returns the first observations."""
         return self.vector.start(index)
 
     def seek(self, index: int) -> None:
-        """Let the next :meth:`reset` begin the ``index``-th segment."""
+        """Make the next :meth:`reset` start the ``index``-th segment."""
         self.vector.seek(index)
         self._seeds = [None] * self.num_envs
 

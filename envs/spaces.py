@@ -1,4 +1,4 @@
-"""One observation space and one action space for all tasks of a sequence."""
+"""Shared observation and action spaces for all tasks of a sequence."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from neoteny.envs.shifts import Array, describe, identity
 
 @dataclass(frozen=True)
 class SharedSpaces:
-    """What the agent sees of every task, and how each task is fitted to it.
+    """The spaces the agent uses for all tasks, and the mappings from and to each task's own spaces.
 
-    Observations of different shapes are padded with zeros at the end of each axis. Discrete actions beyond a task's own
-    act as its no-op. Of a longer action vector a task takes as many components as it has, and where bounds differ,
-    actions lie in [−1, 1] and are scaled to the task's own. Where the bounds of real-valued observations differ, the
-    shared ones are infinite, so that they do not depend on how many tasks are visited.
+    Observations of different shapes are padded with zeros at the end of each axis. Discrete actions that a task does
+    not have act as its no-op. A task with fewer action components uses the first ones. If action bounds differ, actions
+    lie in [−1, 1] and are scaled to the task's bounds. If the bounds of real-valued observations differ, the shared
+    bounds are infinite, so that they do not depend on the number of tasks visited.
 
     Attributes:
-        observation: the space of observations, the task's index included where it is shown.
-        action: the space of actions.
-        padded: the space of observations without the task's index.
-        task_ids: how many tasks are told apart in the observation; 0 where the index is not shown.
+        observation: the observation space, including the one-hot task id if it is shown.
+        action: the action space.
+        padded: the observation space without the task id.
+        task_ids: number of task ids in the observation; 0 if the task id is not shown.
     """
 
     observation: spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
@@ -36,17 +36,17 @@ class SharedSpaces:
 
     @classmethod
     def of(cls, names: Sequence[str], tasks: Sequence[tuple[Any, Any]], task_ids: int = 0) -> SharedSpaces:
-        """The shared spaces of ``tasks``, given as pairs of their observation and action space.
+        """The shared spaces of ``tasks``, given as pairs of observation and action space.
 
         Raises:
-            ConfigError: they cannot be shared; says which and why.
+            ConfigError: the spaces cannot be shared. The message says which and why.
         """
         padded = _unify("observation", names, [observation for observation, _ in tasks], _unify_boxes)
         action = _unify("action", names, [action for _, action in tasks], _unify_actions)
         return cls(_with_task_id(padded, task_ids) if task_ids else padded, action, padded, task_ids)
 
     def observe(self, own: Any, task_id: int) -> Callable[[Array], Array]:
-        """What makes observations of the space ``own`` into shared ones."""
+        """A function that maps observations of the space ``own`` to the shared space."""
         if own.shape == self.padded.shape and not self.task_ids:
             return identity
         own_part = tuple(slice(n) for n in (None, *own.shape))
@@ -64,10 +64,10 @@ class SharedSpaces:
         return fit
 
     def act(self, own: Any, noop: int) -> Callable[[Array], Array]:
-        """What makes shared actions into actions of the space ``own``.
+        """A function that maps shared actions to the space ``own``.
 
         Raises:
-            ConfigError: the no-op is none of the task's actions.
+            ConfigError: the no-op is not one of the task's actions.
         """
         if isinstance(own, spaces.Discrete):
             if noop >= own.n:
@@ -152,10 +152,10 @@ def _with_task_id(space: Any, task_ids: int) -> spaces.Box:
 
 
 def _task_id_block(space: Any, task_ids: int, task_id: int) -> tuple[Array, int] | None:
-    """The one-hot index, and the axis it goes at the end of: more entries of a vector, more planes of a picture.
+    """The one-hot task id, and the axis to append it to: more entries of a vector, more channels of an image.
 
-    A picture's planes are on its shortest axis, its first or its last. A plane that is on has the picture's own highest
-    value, so that it counts as much as what it stands beside.
+    An image's channels are on the shorter of its first and last axis. The active channel has the image's highest value,
+    so that it has the same scale as the other channels.
     """
     if not task_ids:
         return None

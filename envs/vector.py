@@ -1,4 +1,4 @@
-"""The sequence as one vector environment, which goes from task to task by step count."""
+"""A task sequence as one vectorized environment, which switches tasks by step count."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from neoteny.envs.tasks import Segment, TaskSequence, Visit
 
 
 def shared_spaces(sequence: TaskSequence) -> SharedSpaces:
-    """The spaces that hold every task of ``sequence``.
+    """The shared spaces of all tasks of ``sequence``.
 
-    One environment of each task is made, so that whatever cannot run says so before anything does. Each task is looked
-    at in two visits, since what a shift draws may change its space.
+    One environment of each task is created, so that errors are found before the run starts. The spaces of two visits to
+    each task are used, since a shift's random draw may change the space.
 
     Raises:
-        ConfigError: a task cannot be made, a shift does not fit, or the spaces cannot be shared.
+        ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
     """
     names, found, seen = [], [], []
     for task in sequence.tasks:
@@ -47,23 +47,23 @@ def shared_spaces(sequence: TaskSequence) -> SharedSpaces:
 class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     """``num_envs`` copies of the current task of a :class:`TaskSequence`, as a Gymnasium vector environment.
 
-    At the end of a segment every running episode ends *truncated*, with its last observation in
-    ``info["final_obs"]``, and the observations returned are the first ones of the next segment. After the last
-    segment the last task goes on.
+    At the end of a segment every running episode is *truncated*, with its last observation in
+    ``info["final_obs"]``, and the returned observations are the first ones of the next segment. After the last
+    segment the last task continues.
 
-    Episodes reset in the step in which they end (Gymnasium's ``SAME_STEP``). ``info["episode"]`` holds the return
-    ``r`` and the length ``l`` of the episodes that came to their own end, where ``info["_episode"]`` is true: an
-    episode cut short by a switch has no return.
+    Episodes are reset in the step in which they end (Gymnasium's ``SAME_STEP``). Where ``info["_episode"]`` is true,
+    ``info["episode"]`` holds the return ``r`` and the length ``l`` of an episode that ended by itself. An episode
+    truncated by a switch has no return.
 
     Args:
         sequence: the tasks.
-        num_envs: parallel copies.
-        seed: of the run. Each segment's environments are seeded from it and the segment's place in the chain.
-        segment_steps: cut tasks into segments of at most this many steps; by default one per task.
+        num_envs: number of parallel environments.
+        seed: seed of the run. Each segment's environments are seeded from it and the segment's position.
+        segment_steps: split tasks into segments of at most this many steps; by default one segment per task.
         multiple_of: round each segment up to a multiple of this many steps (a rollout).
         threads: worker threads of EnvPool and ALE; they do not change the trajectories.
-        advance: go on to the next segment in the step in which one ends. If not, that step only ends the episodes,
-            and the caller begins the next segment with :meth:`seek` and :meth:`reset`.
+        advance: continue with the next segment in the step in which one ends. If false, that step only truncates the
+            episodes, and the caller starts the next segment with :meth:`seek` and :meth:`reset`.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
@@ -101,10 +101,10 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         return self.segments[index] if index < len(self.segments) else None
 
     def seek(self, index: int) -> None:
-        """Let the next :meth:`reset` begin the ``index``-th segment.
+        """Make the next :meth:`reset` start the ``index``-th segment.
 
         Raises:
-            IndexError: the sequence has fewer.
+            IndexError: the sequence has fewer segments.
         """
         segment = self._segment(index)
         if segment is None:
@@ -114,7 +114,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self.steps_left = segment.steps
 
     def start(self, index: int) -> Array:
-        """Begin the ``index``-th segment anew; its first observations."""
+        """Start the ``index``-th segment with fresh environments. Returns the first observations."""
         self.seek(index)
         visit = self.segment.visit
         seed = self.segment.seed(self.run_seed)
@@ -134,7 +134,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         return self._interface.observe(observations)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """New episodes. With a seed, or the first time, also a new beginning of the current segment."""
+        """Start new episodes. With a seed, or the first time, also restart the current segment."""
         if seed is not None:
             self.run_seed = seed
         if seed is not None or self._backend is None:
@@ -168,7 +168,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         return interface.observe(observations), rewards, terminated, truncated, info
 
     def _ending(self, observations: Array, ended: Array, last: Array) -> dict[str, Any]:
-        """The info of a step in which episodes came to their end (``ended``) or were cut short (others in ``last``)."""
+        """The info of a step in which episodes ended by themselves (``ended``) or at a switch (others in ``last``)."""
         final = np.full(self.num_envs, None, dtype=object)
         rows = np.flatnonzero(last)
         final[rows] = list(self._interface.observe(observations)[rows])

@@ -1,4 +1,4 @@
-"""What runs the environments: one function, :func:`make_backend`, over EnvPool and Gymnasium."""
+"""Backends that run the environments: :func:`make_backend` chooses between EnvPool and Gymnasium."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = [
 
 log = logging.getLogger("neoteny.envs")
 
-#: What EnvPool (1.2.5) builds otherwise than Python MiniGrid. In MultiRoom it also puts the door between two rooms
-#: into the next one's corner, with a wall behind it, so that a third of N2-S4's episodes cannot be won. In
-#: ObstructedMaze the boxes are blue, not grey, and the start of Full is another.
+#: Environments whose layouts in EnvPool (1.2.5) differ from Python MiniGrid. In MultiRoom the door between two rooms
+#: can also be in the next room's corner, with a wall behind it, so that a third of N2-S4's episodes cannot be solved.
+#: In ObstructedMaze the boxes are blue, not grey, and the start of Full differs.
 ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-", "MiniGrid-ObstructedMaze-")
 
-#: What EnvPool (1.2.5) gets wrong, and what to use instead. In MetaWorld each reset adds to the goal's position.
+#: Environments broken in EnvPool (1.2.5), and what to use instead. In MetaWorld each reset adds to the goal position.
 ENVPOOL_BROKEN = {"MetaWorld/": "its goals drift away from reset to reset; Meta-World/<task> has the original"}
 
-#: What ``backend`` may name, beside ``auto``.
+#: The values of ``backend``, besides ``auto``.
 BACKENDS: dict[str, type[Backend]] = {
     "envpool": EnvPoolBackend,
     "vector": VectorBackend,
@@ -44,7 +44,7 @@ def _say(message: str) -> None:
 
 
 def _why_not_envpool(task: Task) -> str:
-    """Why a task that EnvPool has an environment for runs elsewhere all the same; empty if it does not."""
+    """Why a task does not run in EnvPool, although EnvPool has its environment; empty if it does run there."""
     if task.env not in gym.registry:
         return ""
     if any(shift.needs_parameters for shift in task.shifts):
@@ -55,7 +55,7 @@ def _why_not_envpool(task: Task) -> str:
 
 
 def _choose(task: Task) -> str:
-    """The name of the task's backend.
+    """The name of the backend for the task.
 
     Raises:
         ConfigError: there is no such environment, or the forced backend does not have it.
@@ -89,22 +89,22 @@ def _choose(task: Task) -> str:
 
 
 def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Backend:
-    """The environments of ``task``: EnvPool where it has the same ones, else the environment's own vector form, else
-    Gymnasium's, with a line in the log.
+    """Create the environments of ``task``: in EnvPool if it has the same ones, else with the environment's own vector
+    environment, else in Gymnasium. The latter two are logged.
 
-    A task with ``kwargs`` runs in Gymnasium if it can, whose constructors they are written for: in EnvPool the
-    same name may mean another thing (a larger MiniGrid keeps the time limit of the smaller one). A task whose
-    dynamics change runs where they can be changed.
+    A task with ``kwargs`` runs in Gymnasium if possible, since they are written for its constructors: in EnvPool the
+    same name may have another meaning (a larger MiniGrid keeps the time limit of the smaller one). A task with changing
+    dynamics runs in a backend that can change them.
 
     Args:
-        task: what to run; its ``backend`` may force one of :data:`BACKENDS`.
-        num_envs: how many copies run in parallel.
-        seed: of the copies; the i-th is seeded with ``seed + i``.
+        task: the task; its ``backend`` can force one of :data:`BACKENDS`.
+        num_envs: number of parallel environments.
+        seed: the i-th environment is seeded with ``seed + i``.
         threads: worker threads of EnvPool and ALE.
 
     Raises:
-        ConfigError: no backend has the environment, or the forced one has not, or does not take the ``kwargs``, or
-            an extra is missing.
+        ConfigError: no backend has the environment, the forced backend does not have it, the ``kwargs`` are not
+            accepted, or an extra is missing.
     """
     backend = BACKENDS[_choose(task)]
     try:

@@ -1,4 +1,4 @@
-"""What a backend is: a vector of equal environments that are reset by hand."""
+"""The interface of backends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Step = tuple[Array, Array, Array, Array]
 
 
 class Backend(Protocol):
-    """A vector of equal environments that are reset by hand.
+    """A vector of identical environments without autoreset.
 
-    It never resets by itself: EnvPool, left alone, would spend the step after an ending on the reset and ignore that
-    step's action, and a learner would see a transition that never happened.
+    The caller resets. With EnvPool's autoreset, the step after the end of an episode would be the reset and ignore its
+    action, so the agent would see a transition that never happened.
 
-    Observations of floats are float32. Bounds that an environment does not know are infinite.
+    Float observations are float32. Unknown bounds are infinite.
     """
 
     observation_space: spaces.Space[Any]
@@ -29,19 +29,19 @@ class Backend(Protocol):
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int): ...
 
     def reset(self) -> Array:
-        """The first observations of new episodes in all environments."""
+        """Start new episodes in all environments. Returns their first observations."""
 
     def step(self, actions: Array) -> Step:
-        """Observations, rewards, terminated, truncated. The observation of an ended episode is its last one."""
+        """Observations, rewards, terminated, truncated. When an episode ends, the observation is its last one."""
 
     def reset_where(self, mask: Array, observations: Array) -> None:
-        """Begin new episodes where ``mask`` is true, writing their first observations into ``observations``."""
+        """Start new episodes where ``mask`` is true, and write their first observations into ``observations``."""
 
     def parameter(self, name: str) -> float:
-        """A parameter of the environments' dynamics, as it is now.
+        """The current value of a parameter of the environments' dynamics.
 
         Raises:
-            ConfigError: there is none of this name, or this backend cannot reach it.
+            ConfigError: there is no such parameter, or this backend cannot access it.
         """
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
@@ -51,12 +51,12 @@ class Backend(Protocol):
 
 
 def tidy(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """A Box of floats as float32, with infinite bounds where the environment gave the limits of its number type."""
+    """A float Box as float32, with infinite bounds where the environment uses the limits of its dtype."""
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
         return space
     limits = np.finfo(np.float32)
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    least = np.finfo(space.dtype).tiny  # what C++ calls the minimum of a type: its least positive number
+    least = np.finfo(space.dtype).tiny  # C++'s minimum of a float type: its smallest positive number
     unknown = (high >= limits.max) & ((low == least) | (low <= limits.min))
     low = np.where(unknown | (low <= limits.min), -np.inf, low).astype(np.float32)
     high = np.where(high >= limits.max, np.inf, high).astype(np.float32)

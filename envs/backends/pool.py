@@ -1,4 +1,4 @@
-"""EnvPool: the environments in C++, stepped by a thread pool."""
+"""The EnvPool backend: environments in C++, stepped by a thread pool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from neoteny.envs.tasks import Task
 
 @cache
 def envpool_ids() -> frozenset[str]:
-    """The environments that EnvPool has, or none where EnvPool is not installed."""
+    """The ids of EnvPool's environments; empty if EnvPool is not installed."""
     try:
         import envpool
     except ImportError:
@@ -29,13 +29,13 @@ def envpool_ids() -> frozenset[str]:
 
 
 class EnvPoolBackend:
-    """Trajectories do not depend on the number of threads. An observation of several arrays is one flat vector."""
+    """Trajectories do not depend on the number of threads. Dict observations become one flat vector."""
 
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         import envpool
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Gymnasium's, of spaces that tidy() makes tidy
+            warnings.simplefilter("ignore", UserWarning)  # from Gymnasium, about spaces that tidy() fixes
             self._pool = envpool.make(
                 task.env, env_type="gymnasium", num_envs=num_envs, seed=seed, num_threads=threads, **task.kwargs
             )
@@ -64,7 +64,7 @@ class EnvPoolBackend:
     def step(self, actions: Array) -> Step:
         actions = actions.astype(self._action_dtype, copy=False)
         observations, rewards, terminated, truncated, _ = self._pool.step(actions)
-        if self._grid:  # EnvPool calls a goal reached in the last step allowed truncated alone; rewards end
+        if self._grid:  # for a goal reached in the last allowed step, EnvPool sets only truncated
             terminated |= truncated & (rewards != 0)
         return self._observe(observations), rewards, terminated, truncated
 

@@ -1,4 +1,4 @@
-"""Gymnasium: environments in Python, one by one or in worker processes, and vector environments of their own."""
+"""The Gymnasium backends: Python environments, in this process or in worker processes, and vector environments."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from neoteny.envs.tasks import Task
 
 
 class Adjustable(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment whose dynamics can be read and changed, also from another process."""
+    """A wrapper to read and change an environment's dynamics, also from another process."""
 
     def parameter(self, name: str) -> float | ConfigError:
-        """Its value, or why there is none: an error that is raised in a worker process ends it with a traceback."""
+        """The value, or the error: raised in a worker process, an error would end it with a traceback."""
         try:
             return get_parameter(self.unwrapped, name)
         except ConfigError as error:
@@ -35,7 +35,7 @@ class Adjustable(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def maker(task: Task) -> Callable[[], gym.Env[Any, Any]]:
-    """What makes one of the task's environments, with one array as its observation."""
+    """A function that creates one of the task's environments, with a single array as observation."""
 
     def make() -> gym.Env[Any, Any]:
         env = gym.make(task.env, **task.kwargs)
@@ -49,7 +49,7 @@ def maker(task: Task) -> Callable[[], gym.Env[Any, Any]]:
 
 
 class VectorEnvBackend:
-    """What all backends on a Gymnasium vector environment share."""
+    """Base class of the backends on a Gymnasium vector environment."""
 
     def __init__(self, envs: VectorEnv[Any, Any, Any], seed: int):
         self._envs = envs
@@ -101,13 +101,13 @@ class GymnasiumBackend(VectorEnvBackend):
 
 
 class AsyncBackend(GymnasiumBackend):
-    """Any Gymnasium id, each environment in a process of its own: for those whose steps are heavy."""
+    """Any Gymnasium id, with one process per environment: for environments with slow steps."""
 
     vectorized = AsyncVectorEnv
 
 
 class CartPoleVector(CartPoleVectorEnv):
-    """Gymnasium's vectorised cart-pole, whose environments can be reset one by one."""
+    """Gymnasium's vectorized CartPole, with resets of single environments."""
 
     metadata = CartPoleVectorEnv.metadata | {"autoreset_mode": AutoresetMode.DISABLED}
 
@@ -118,12 +118,12 @@ class CartPoleVector(CartPoleVectorEnv):
         mask = options["reset_mask"]
         self.state[:, mask] = self.np_random.uniform(self.low, self.high, size=(4, mask.sum()))
         self.steps[mask] = 0
-        self.prev_done[mask] = False  # what would make the next step a reset
+        self.prev_done[mask] = False  # else the next step would be a reset
         return self.state.T.astype(np.float32), {}
 
 
 def vector_class(task: Task) -> Callable[..., VectorEnv[Any, Any, Any]] | None:
-    """The vector environment that the id is registered with, if it is one that resets as a backend must."""
+    """The vector environment registered for the id, if its autoreset mode suits a backend."""
     spec = gym.registry.get(task.env.rpartition(":")[2])
     entry = spec.vector_entry_point if spec else None
     if entry is None:
@@ -137,7 +137,7 @@ def vector_class(task: Task) -> Callable[..., VectorEnv[Any, Any, Any]] | None:
 
 
 class VectorBackend(VectorEnvBackend):
-    """An id's own vector environment: Gymnasium's cart-pole in numpy, ALE's own vector of Atari games in C++."""
+    """The vector environment registered for an id: Gymnasium's CartPole in numpy, ALE's Atari games in C++."""
 
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         cls = vector_class(task)
@@ -174,7 +174,7 @@ class VectorBackend(VectorEnvBackend):
 
 
 def importable(env_id: str) -> None:
-    """Import the module that an id such as ``my_module:MyEnv-v0`` names.
+    """Import the module named in an id such as ``my_module:MyEnv-v0``.
 
     Raises:
         ConfigError: it cannot be imported.

@@ -1,7 +1,7 @@
-"""Shifts: what a task changes in what flows between the agent and its environment.
+"""Shifts: changes that a task makes to observations, actions, rewards or dynamics.
 
-A shift is a small frozen dataclass; :meth:`Shift.bind` draws whatever it needs from the generator it is given and
-returns the functions that transform whole vectors of observations, actions and rewards.
+A shift is a small frozen dataclass. :meth:`Shift.bind` makes all random draws that define it, and returns functions
+that transform batches of observations, actions and rewards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHIFTS: dict[str, type[Shift]] = {
 
 
 def parse_shift(value: object) -> Shift:
-    """A shift from YAML: its name, or a mapping of ``shift: name`` and its options. Anybody's is ``module:Class``."""
+    """A shift from YAML: its name, or a mapping of ``shift: name`` and its options. Your own is ``module:Class``."""
     if isinstance(value, Shift):
         return value
     options = {"shift": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else {}

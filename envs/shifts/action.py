@@ -1,4 +1,4 @@
-"""Shifts of what the agent's actions do."""
+"""Shifts of the actions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from neoteny.envs.shifts.settings import Actions, Probability, Ramp
 
 @dataclass(frozen=True)
 class PermuteAction(Shift):
-    """Actions change their meaning, at random and for the whole visit.
+    """Actions are permuted at random, in the same way for the whole visit.
 
-    Each action of a Discrete space stands for another one, or for itself; the components of an action vector have
-    their places exchanged.
+    In a Discrete space the actions are permuted; in a Box the components of the action vector.
     """
 
     name: ClassVar[str] = "permute-action"
@@ -42,13 +41,13 @@ class PermuteAction(Shift):
 
 @dataclass(frozen=True)
 class StickyActions(Shift):
-    """With a probability, each environment repeats the action it took last, whatever the agent chose.
+    """With some probability, each environment repeats its last action instead of taking the agent's.
 
     As in the Arcade Learning Environment (Machado et al., 2018, arXiv 1709.06009, section 5). The first action of an
     episode is always the agent's.
 
     Attributes:
-        probability: of repeating.
+        probability: probability of repeating.
         ramp: environment steps over which the probability grows from 0.
     """
 
@@ -80,12 +79,12 @@ class StickyActions(Shift):
 
 @dataclass(frozen=True)
 class Slip(Shift):
-    """With a probability, an action is replaced by a random one.
+    """With some probability, an action is replaced by a random one.
 
     Attributes:
-        probability: of a slip.
-        among: the actions that slip, and that are slipped to, all equally likely, the chosen one included; by default
-            all actions. ``[0, 1, 2]`` are the moves of MiniGrid.
+        probability: probability of a slip.
+        among: the actions that can slip, and from which the new action is drawn uniformly, the chosen one included; by
+            default all actions. ``[0, 1, 2]`` are the moves of MiniGrid.
         ramp: environment steps over which the probability grows from 0.
     """
 

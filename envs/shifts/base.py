@@ -1,4 +1,4 @@
-"""What a shift is, what it is bound to, and what comes of it."""
+"""The base class of shifts, what they are bound to, and the resulting transforms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def identity(values: Array) -> Array:
 
 
 def describe(space: Any) -> str:
-    """A space in a few words."""
+    """A short description of a space."""
     if not isinstance(space, spaces.Box):
         return str(space)
     low, high = space.low.min(), space.high.max()
@@ -28,29 +28,29 @@ def describe(space: Any) -> str:
 
 @dataclasses.dataclass
 class Clock:
-    """How long a visit has lasted: ``steps`` environment steps, summed over the parallel environments."""
+    """The environment steps of a visit so far, summed over the parallel environments."""
 
     steps: int = 0
 
     def level(self, ramp: int) -> float:
-        """How far a shift that grows over ``ramp`` steps has grown, from 0 to 1. Without a ramp it is there at once."""
+        """The level, from 0 to 1, of a shift that grows over ``ramp`` steps. Without a ramp it is 1."""
         return min(1.0, self.steps / ramp) if ramp else 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """Where a shift is bound.
+    """What a shift is bound to.
 
     Attributes:
-        observation_space: of one environment, as the shifts before this one have left it.
+        observation_space: of one environment, after the shifts before this one.
         action_space: of one environment.
-        num_envs: how many environments run in parallel.
-        rng: the visit's generator, for what defines the task: a permutation, an offset, a parameter that is drawn.
-            The shifts of a task draw from it in their order.
-        noise: the segment's generator, for chance at every step.
-        clock: the visit's.
-        parameter: reads a parameter of the environment by its name, raising ``ConfigError`` if there is none of that
-            name, or if the backend cannot reach into its environments.
+        num_envs: number of parallel environments.
+        rng: the visit's generator, for what defines the task: a permutation, an offset, a random parameter. The shifts
+            of a task draw from it in their order.
+        noise: the segment's generator, for randomness at each step.
+        clock: the visit's clock.
+        parameter: reads a parameter of the environment by name. Raises ``ConfigError`` if there is no such parameter,
+            or if the backend cannot access it.
     """
 
     observation_space: spaces.Space[Any]
@@ -64,18 +64,17 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """What a bound shift does; the leading axis of every array is the environment.
+    """The functions of a bound shift. The leading axis of every array is the environment.
 
-    None of the functions writes into what it is given.
+    No function modifies its argument.
 
     Attributes:
-        observation: from what the environments show to what the agent sees.
-        action: from what the agent chooses to what the environments do.
-        reward: from what the environments give to what the agent gets.
-        observation_space: that of one shifted observation, where it is another than before; it holds at every step of
-            a ramp.
-        parameters: what the environments' parameters should be now, by name.
-        restart: is told in which environments an episode has just begun, by a mask of shape ``(num_envs,)``.
+        observation: maps the environments' observations to the agent's.
+        action: maps the agent's actions to the environments'.
+        reward: maps the environments' rewards to the agent's.
+        observation_space: the space of one shifted observation, if it changes; valid at every step of a ramp.
+        parameters: the current values of the environments' parameters, by name.
+        restart: called with a mask of shape ``(num_envs,)`` of the environments in which an episode has just started.
     """
 
     observation: Callable[[Array], Array] = identity
@@ -90,8 +89,8 @@ class Shift:
     """The base of all shifts, which are frozen dataclasses.
 
     Attributes:
-        name: what YAML calls it.
-        needs_parameters: it needs a backend that can change the parameters of its environments.
+        name: its name in YAML.
+        needs_parameters: whether it needs a backend that can change the environments' parameters.
     """
 
     name: ClassVar[str]
@@ -99,7 +98,7 @@ class Shift:
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     def bind(self, site: Site) -> Transform:
-        """The transform for one segment of a visit. The visit's segments bind with equal ``site.rng``.
+        """The transform for one segment of a visit. All segments of a visit bind with the same state of ``site.rng``.
 
         Raises:
             ConfigError: the shift does not fit the spaces, the backend or the environment.
@@ -111,7 +110,7 @@ def need_parameter(site: Site, setting: str, name: str) -> float:
     """The environment's own value of a parameter.
 
     Raises:
-        ConfigError: it has none of that name, or the backend cannot tell; the message begins with ``setting``.
+        ConfigError: there is no such parameter, or the backend cannot read it. The message begins with ``setting``.
     """
     try:
         return site.parameter(name)

@@ -1,4 +1,4 @@
-"""A number, or a distribution that it is drawn from."""
+"""A number, or a distribution to draw it from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, InstanceOf
 from neoteny.configs import suggestion
 from neoteny.envs.shifts.settings import is_number
 
-#: How many numbers each distribution takes (None: at least one), and how one value is drawn.
+#: By distribution: how many numbers it takes (None: at least one), and a function that draws one value.
 DISTRIBUTIONS: dict[str, tuple[int | None, Callable[[np.random.Generator, Any], float]]] = {
     "value": (1, lambda rng, numbers: numbers[0]),
     "uniform": (2, lambda rng, bounds: float(rng.uniform(*bounds))),
@@ -52,12 +52,12 @@ class Draw:
             raise ValueError(f"normal takes a standard deviation of at least 0, {given}")
 
     def sample(self, rng: np.random.Generator) -> float:
-        """One value. A number is itself, and takes nothing from ``rng``."""
+        """Draw one value. A plain number is returned without using ``rng``."""
         return DISTRIBUTIONS[self.kind][1](rng, self.numbers)
 
 
 def parse_draw(value: object) -> Draw:
-    """From YAML: a number, or a mapping of the distribution's name to its numbers, as ``{log-uniform: [0.02, 2]}``.
+    """From YAML: a number, or a mapping from distribution to numbers, such as ``{log-uniform: [0.02, 2]}``.
 
     Raises:
         ValueError: it is neither.

@@ -1,4 +1,4 @@
-"""Shifts of how the environment answers: its gravity, masses, frictions, ..."""
+"""Shifts of the dynamics: gravity, masses, friction, ..."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from neoteny.envs.shifts.settings import Ramp
 
 @dataclass(frozen=True)
 class Dynamics(Shift):
-    """Parameters of the environment get other values, see :func:`~neoteny.envs.shifts.parameters.get_parameter`.
+    """Sets parameters of the environment, see :func:`~neoteny.envs.shifts.parameters.get_parameter`.
 
     Attributes:
-        set: the parameters by name, each a number or a distribution that a number is drawn from for each visit:
+        set: the parameters by name, each a number or a distribution from which each visit draws a number:
             ``{uniform: [low, high]}``, ``{log-uniform: [low, high]}``, ``{normal: [mean, std]}``, ``{choice: [...]}``.
-        ramp: environment steps over which each goes, linearly, from the environment's own value to its new one.
+        ramp: environment steps over which each parameter changes linearly from the environment's value to the new one.
     """
 
     name: ClassVar[str] = "dynamics"

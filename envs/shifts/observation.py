@@ -1,4 +1,4 @@
-"""Shifts of what the agent sees."""
+"""Shifts of the observations."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from neoteny.envs.shifts.settings import Deviation, Numbers, Ramp
 
 @dataclass(frozen=True)
 class PermuteObservation(Shift):
-    """The positions of an observation in a random order, the same for the whole visit.
+    """Observations are permuted at random, in the same way for the whole visit.
 
-    An image of shape (height, width, channels) has its cells permuted, each cell keeping its channels together; a
-    vector has its entries permuted. Every permuted observation lies in the space of the unpermuted ones.
+    In an image of shape (height, width, channels) the cells are permuted, and each cell keeps its channels together; in
+    a vector the entries are permuted. The observation space does not change.
     """
 
     name: ClassVar[str] = "permute-observation"
@@ -52,9 +52,9 @@ class OffsetObservation(Shift):
     Exactly one of ``std`` and ``value`` is given.
 
     Attributes:
-        std: the offset is drawn anew for each visit, each entry from a normal distribution of this standard deviation.
-        value: the offset itself: one number for all entries, or a list of them along the last axis.
-        ramp: environment steps over which it grows from nothing.
+        std: each visit draws every entry of the offset from a normal distribution with this standard deviation.
+        value: the offset itself: one number for all entries, or a list of numbers along the last axis.
+        ramp: environment steps over which the offset grows from 0.
     """
 
     name: ClassVar[str] = "offset-observation"
@@ -86,11 +86,11 @@ class OffsetObservation(Shift):
 
 @dataclass(frozen=True)
 class NoiseObservation(Shift):
-    """Normal noise, drawn anew at every step for every entry, is added: x + level · ε.
+    """Normal noise is added, independently at every step and for every entry: x + level · ε.
 
     Attributes:
         std: the standard deviation of ε.
-        ramp: environment steps over which it grows from nothing.
+        ramp: environment steps over which the noise grows from 0.
     """
 
     name: ClassVar[str] = "noise-observation"
@@ -114,7 +114,7 @@ class ScaleObservation(Shift):
     """Every observation is multiplied by a constant: x · ((1 − level) + level · factor).
 
     Attributes:
-        factor: one number for all entries, or a list of them along the last axis.
+        factor: one number for all entries, or a list of numbers along the last axis.
         ramp: environment steps over which the factor goes from 1 to its value.
     """
 
@@ -130,11 +130,11 @@ class ScaleObservation(Shift):
 
         def shift(observations: Array) -> Array:
             level = site.clock.level(self.ramp)
-            now = np.clip((1 - level) + level * factor, least, most)  # not beyond its ends by a rounding error
+            now = np.clip((1 - level) + level * factor, least, most)  # no rounding error beyond its range
             return observations * now
 
         ends = [np.ones_like(factor), factor] if self.ramp else [factor]
-        with np.errstate(invalid="ignore", over="ignore"):  # an infinite bound times zero, a vast one times more
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite bound times zero, overflow
             corners = [np.nan_to_num(bound * end, nan=0.0, posinf=np.inf, neginf=-np.inf)
                        for bound in (space.low, space.high) for end in ends]  # fmt: skip
         return _transform(space, shift, corners)
@@ -145,15 +145,15 @@ def _is_pixels(space: spaces.Box) -> bool:
 
 
 def _computed(space: spaces.Box) -> np.dtype[Any]:
-    """What is calculated in: the observations' own type, but for pixels."""
+    """The dtype for computations: that of the observations, but float32 for pixels."""
     return np.dtype(np.float32) if _is_pixels(space) else np.dtype(space.dtype)
 
 
 def _arithmetic(name: str, space: spaces.Space[Any]) -> spaces.Box:
-    """The space, if its observations are quantities that can be calculated with.
+    """Returns ``space``, if arithmetic on its observations makes sense.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: it does not.
     """
     if not isinstance(space, spaces.Box):
         raise ConfigError(
@@ -183,10 +183,10 @@ def _entries(setting: str, value: Any, space: spaces.Box) -> Array:
 
 
 def _transform(space: spaces.Box, shift: Callable[[Array], Array], corners: list[Array]) -> Transform:
-    """``shift`` on the observations of ``space``, where all it can make of one lies between the extreme ``corners``.
+    """The transform ``shift`` on observations of ``space``. Its results lie between the extremes of ``corners``.
 
-    Pixels are rounded and clipped, and stay pixels. Real numbers keep their type; rounding is monotone, so no shifted
-    observation is beyond a bound that was shifted in the same arithmetic.
+    Pixels are rounded and clipped, and stay pixels. Real numbers keep their dtype. Rounding is monotone, so no shifted
+    observation exceeds a bound that was shifted with the same arithmetic.
     """
     if _is_pixels(space):
         return Transform(lambda pixels: np.rint(shift(pixels.astype(np.float32))).clip(0, 255).astype(np.uint8))

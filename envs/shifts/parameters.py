@@ -1,4 +1,4 @@
-"""The parameters of an environment: reading and changing them by name, whatever kind of environment it is."""
+"""Reading and changing the parameters of any environment by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorE
 from neoteny.configs import ConfigError, suggestion
 from neoteny.envs.shifts.base import Array
 
-#: Masses, inertias and gears of MuJoCo models as they were built, by environment.
+#: Initial masses, inertias and gears of MuJoCo models, by environment.
 _BUILT: weakref.WeakKeyDictionary[Any, dict[str, Array]] = weakref.WeakKeyDictionary()
 
 
@@ -23,13 +23,13 @@ def _is_mujoco(env: Any) -> bool:
 
 
 def _built(env: Any, field: str) -> Array:
-    """The array ``field`` of the model as it was when it was first asked for."""
+    """The array ``field`` of the model, as it was at the first call."""
     arrays = _BUILT.setdefault(env, {})
     return arrays.setdefault(field, getattr(env.model, field).copy())
 
 
 def _factor(env: Any, field: str) -> float:
-    """What the entries of ``field`` have been multiplied by since the model was built."""
+    """The factor on the entries of ``field`` since the model was built."""
     built = _built(env, field)
     entry = np.unravel_index(np.abs(built).argmax(), built.shape)
     return float(getattr(env.model, field)[entry] / built[entry])
@@ -52,11 +52,11 @@ def _set_mass(env: Any, factor: float) -> None:
 
     _multiply(env, "body_mass", factor)
     _multiply(env, "body_inertia", factor)
-    # The model holds quantities derived from the masses. They are computed in some state; not in the running one.
+    # Recompute quantities that the model derives from the masses, without touching the running state.
     mujoco.mj_setConst(env.model, mujoco.MjData(env.model))
 
 
-#: What can be changed in a MuJoCo environment: how it is read and how it is set.
+#: Parameters of MuJoCo environments, each with a function to read and one to set it.
 MUJOCO: dict[str, tuple[Callable[[Any], float], Callable[[Any, float], None]]] = {
     "actuator_strength": (
         lambda env: _factor(env, "actuator_gear"),
@@ -67,7 +67,7 @@ MUJOCO: dict[str, tuple[Callable[[Any], float], Callable[[Any, float], None]]] =
     "mass": (lambda env: _factor(env, "body_mass"), _set_mass),
 }
 
-#: What CartPole computes from its other parameters when it is made.
+#: Attributes that CartPole computes from its parameters in its constructor.
 CARTPOLE_DERIVED: dict[str, Callable[[Any], float]] = {
     "total_mass": lambda env: env.masspole + env.masscart,
     "polemass_length": lambda env: env.masspole * env.length,
@@ -79,7 +79,7 @@ def _derived(env: Any) -> dict[str, Callable[[Any], float]]:
 
 
 def parameters(env: Any) -> list[str]:
-    """The names of all parameters of an environment: its public attributes that are numbers, and MuJoCo's own."""
+    """The names of all parameters of an environment: public attributes that are numbers, and MuJoCo's."""
 
     def is_number(name: str) -> bool:
         value = inspect.getattr_static(env, name)  # runs no property: reading np_random would seed the environment
@@ -97,15 +97,15 @@ def _check(env: Any, name: str) -> None:
 
 
 def get_parameter(env: Any, name: str) -> float:
-    """The present value of a parameter of an unwrapped environment or vector environment.
+    """The current value of a parameter of an unwrapped environment or vector environment.
 
-    In every environment these are its public attributes that are numbers. In MuJoCo environments also ``gravity``
-    (m/s², downwards), ``friction`` (the sliding friction coefficient of all geoms; the largest one is read),
-    ``actuator_strength`` and ``mass`` (factors on the gears of the actuators, and on masses and inertias of the bodies;
-    1 is as built).
+    The parameters of every environment are its public attributes that are numbers. MuJoCo environments also have
+    ``gravity`` (m/s², downwards), ``friction`` (the sliding friction coefficient of all geoms; the largest one is
+    read), ``actuator_strength`` and ``mass`` (factors on the gears of the actuators, and on masses and inertias of the
+    bodies; 1 is the initial model).
 
     Raises:
-        ConfigError: the environment has no such parameter; the others are listed.
+        ConfigError: the environment has no such parameter. The message lists the others.
     """
     _check(env, name)
     return MUJOCO[name][0](env) if name in MUJOCO and _is_mujoco(env) else getattr(env, name)
@@ -114,10 +114,10 @@ def get_parameter(env: Any, name: str) -> float:
 def set_parameters(env: Any, values: Mapping[str, float]) -> None:
     """Change parameters of an unwrapped environment or vector environment, see :func:`get_parameter`.
 
-    What CartPole derives from its parameters follows them. A parameter that is an integer stays one where the value is.
+    CartPole's derived attributes are updated. An integer parameter stays an integer if the new value is one.
 
     Raises:
-        ConfigError: the environment has no such parameter; the others are listed.
+        ConfigError: the environment has no such parameter. The message lists the others.
     """
     for name, value in values.items():
         _check(env, name)

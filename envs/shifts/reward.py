@@ -1,4 +1,4 @@
-"""Shifts of what the agent is rewarded with, and for."""
+"""Shifts of the reward and the goal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ScaleReward(Shift):
 
 @dataclass(frozen=True)
 class FlipReward(Shift):
-    """Every reward changes its sign.
+    """The sign of every reward is flipped.
 
     Attributes:
         ramp: environment steps over which the factor goes from 1 through 0 to −1.
@@ -54,10 +54,10 @@ class FlipReward(Shift):
 
 @dataclass(frozen=True)
 class Goal(Shift):
-    """Another goal: the environment's own attribute ``goal`` is set.
+    """Sets the environment's attribute ``goal``.
 
     Attributes:
-        goal: its value.
+        goal: the new value.
     """
 
     name: ClassVar[str] = "goal"

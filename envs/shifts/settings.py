@@ -1,4 +1,4 @@
-"""The types of the settings that shifts share."""
+"""Types of settings shared by several shifts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _numbers(value: Any) -> float | tuple[float, ...]:
     raise ValueError(f"a number or a list of numbers is needed, got {value!r}")
 
 
-#: One number for every entry of an observation, or one for each along its last axis.
+#: One number for all entries of an observation, or one for each entry of its last axis.
 Numbers = Annotated[float | tuple[float, ...], PlainValidator(_numbers)]
 
 
@@ -35,5 +35,5 @@ def _different(actions: tuple[int, ...]) -> tuple[int, ...]:
     return actions
 
 
-#: Some of the actions of a Discrete space.
+#: A subset of the actions of a Discrete space.
 Actions = Annotated[tuple[int, ...], AfterValidator(_different)]

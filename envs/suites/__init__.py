@@ -1,1 +1,1 @@
-"""The environments of other packages: what they lack, and how they are registered when they are asked for."""
+"""Environments of other packages: registration on demand, and additions to them."""

@@ -1,4 +1,4 @@
-"""Environments of other packages: registering them when they are asked for, and saying which extra they need."""
+"""Registers environments of other packages on demand, and names the extra they need."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import gymnasium as gym
 
 from neoteny.configs import ConfigError
 
-#: The module that registers the ids with this beginning, and the extra that installs what it needs.
+#: By id prefix: the module that registers the environments, and the extra that installs its dependencies.
 FAMILIES = {
     "ALE/": ("ale_py", ""),
     "MinAtar/": ("neoteny.envs.suites.minatar", "minatar"),
     "Meta-World/": ("neoteny.envs.suites.metaworld", "metaworld"),
 }
 
-#: The extra that Gymnasium's own environments need, by a part of their entry point.
+#: The extra that Gymnasium's own environments need, by a substring of their entry point.
 GYMNASIUM = {"mujoco": "mujoco"}
 
 
 def need(env_id: str, extra: str) -> str:
-    """The message for an environment whose extra is not installed."""
+    """The error message for an environment whose extra is not installed."""
     return f"env: {env_id!r} needs the extra {extra!r}: pip install 'neoteny[{extra}]'"
 
 
 def prepare(env_id: str) -> None:
-    """Register the environments that ``env_id`` is one of, where that has to be asked for.
+    """Register the environment family of ``env_id``, if it is not registered by default.
 
     Raises:
-        ConfigError: the extra that they need is not installed.
+        ConfigError: the extra that it needs is not installed.
     """
     for beginning, (module, extra) in FAMILIES.items():
         if env_id.startswith(beginning):
@@ -40,7 +40,7 @@ def prepare(env_id: str) -> None:
 
 
 def explain(env_id: str, error: Exception) -> str:
-    """What to say when Gymnasium misses a dependency of ``env_id``."""
+    """The error message if a dependency of ``env_id`` is not installed."""
     spec = gym.registry.get(env_id.rpartition(":")[2])
     for part, extra in GYMNASIUM.items():
         if part in str(spec.entry_point if spec else ""):

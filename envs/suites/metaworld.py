@@ -1,6 +1,6 @@
 """Meta-World v3 (McLean et al., 2025, arXiv 2505.11289): fifty tasks of a robot arm, as ``Meta-World/<task>-v3``.
 
-EnvPool (1.2.5) has them under other names, but adds the drawn position to the last one at each reset, so that the
+EnvPool (1.2.5) has them under other names, but adds the drawn position to the previous one at each reset, so that the
 nail of Hammer and the shelf of ShelfPlace are out of reach from the second episode on.
 """
 
@@ -16,15 +16,15 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 
 class RandomPlaces(gym.Wrapper[Any, Any, Any, Any]):
-    """Object and goal are drawn anew in each episode, from the seed that ``reset`` was given."""
+    """Draws new object and goal positions in each episode, from the seed given to ``reset``."""
 
     def __init__(self, task: str, **kwargs: Any):
         env = ALL_V3_ENVIRONMENTS[task](**kwargs)
-        env.set_task(metaworld.MT1(task, seed=1).train_tasks[0])  # says that the goal is to be seen
+        env.set_task(metaworld.MT1(task, seed=1).train_tasks[0])  # makes the goal observable
         env._freeze_rand_vec = False
         env.seeded_rand_vec = True
         super().__init__(env)
-        # The environment computed its own while the goal was hidden, and claims that there is none.
+        # The environment computed its own space while the goal was hidden, so that has no goal in it.
         self.observation_space = spaces.Box(-np.inf, np.inf, env.observation_space.shape, np.float64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:

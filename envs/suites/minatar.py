@@ -1,7 +1,7 @@
 """MinAtar (Young and Tian, 2019, arXiv 1903.03176): five Atari games on a grid of 10×10 cells.
 
-The ids mean what they mean in the package ``minatar``: ``MinAtar/<Game>-v0`` has all six actions, ``-v1`` only those
-that the game uses, unless it is made with ``use_minimal_action_set=False``.
+The ids are those of the package ``minatar``: ``MinAtar/<Game>-v0`` has all six actions, ``-v1`` only those the game
+uses, unless it is created with ``use_minimal_action_set=False``.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
 
 class MinAtar(gym.Env[Array, Any]):
-    """One game. It observes (10, 10, channels), uint8, 1 where the channel's thing is.
+    """One game. Observations are (10, 10, channels), uint8, with a 1 where the channel's object is.
 
-    The package's own Gymnasium environments observe bool, and carry the last action, which a sticky one repeats, from
-    one episode into the next, so that the same seed need not give the same episode.
+    The package's own Gymnasium environments have bool observations. They also carry the last action, which sticky
+    actions repeat, over to the next episode, so the same seed need not give the same episode.
 
     Args:
         game: one of :data:`GAMES`.
-        use_minimal_action_set: whether to have only the actions that the game uses.
-        idle_limit: an episode that has paid nothing after so many steps is truncated. In Seaquest one that stays at
-            the surface would never end.
-        sticky_action_prob: with which the last action is repeated.
-        difficulty_ramping: whether games get harder as they go on.
+        use_minimal_action_set: whether to offer only the actions the game uses.
+        idle_limit: truncate an episode with a return of 0 after this many steps. In Seaquest, an episode in which the
+            agent stays at the surface would never end.
+        sticky_action_prob: probability of repeating the last action.
+        difficulty_ramping: whether games get harder over time.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012

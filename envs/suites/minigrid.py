@@ -1,6 +1,6 @@
-"""MiniGrid: its observation as the agents see it, and the environments that it lacks.
+"""MiniGrid: the observation that the agents get, and additional environments.
 
-Registered here: ``neoteny/TwoGoals-v0``, and ``fixed/<id>`` for every MiniGrid id, which has one layout only.
+Registered here: ``neoteny/TwoGoals-v0``, and ``fixed/<id>`` for every MiniGrid id, which always has the same layout.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from minigrid.minigrid_env import MiniGridEnv
 from neoteny.configs import ConfigError
 from neoteny.envs.shifts import Array
 
-#: The 7×7 cells in front of the agent, each an (object, colour, state) of indices. The bounds are the true ones, so
-#: that an encoder knows how many values each entry takes, and nobody mistakes the cells for the pixels of a picture.
+#: The 7×7 cells in front of the agent, each an (object, colour, state) of indices. The bounds are exact, so that an
+#: encoder knows how many values each entry takes and does not mistake the cells for pixels.
 SPACE = spaces.Box(
     low=0,
     high=np.broadcast_to(
@@ -36,7 +36,7 @@ def is_minigrid(env: gym.Env[Any, Any]) -> bool:
 
 
 def cells(image: spaces.Space[Any]) -> spaces.Box:
-    """:data:`SPACE`, where it is what the environment shows.
+    """Returns :data:`SPACE`, if the environment's image space ``image`` has its shape.
 
     Raises:
         ConfigError: the agent's view has another size.
@@ -47,7 +47,7 @@ def cells(image: spaces.Space[Any]) -> spaces.Box:
 
 
 class CellImage(gym.ObservationWrapper[Array, Any, dict[str, Any]]):
-    """A Python MiniGrid environment's ``image`` alone, in :data:`SPACE`."""
+    """Keeps only the ``image`` of a Python MiniGrid environment's observation, in :data:`SPACE`."""
 
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
@@ -59,17 +59,17 @@ class CellImage(gym.ObservationWrapper[Array, Any, dict[str, Any]]):
 
 
 class TwoGoals(MiniGridEnv):
-    """One map with two goals, of which only one pays; which one is a matter of :attr:`goal`, not of what is seen.
+    """A map with two goals, of which only one is rewarded. :attr:`goal` says which; it cannot be observed.
 
-    An 8×8 room with a pillar of 2×2 walls in its middle, the goals in opposite corners:
-    number 0 is green and at the top right, number 1 blue and at the bottom left. An episode begins anywhere, facing
-    anywhere, and ends at either goal; the one that pays gives MiniGrid's 1 − 0.9 · steps / ``max_steps``, the other
-    nothing. After the two goals of Anand and Precup (2023, arXiv 2312.11669), on a map of our own.
+    An 8×8 room with a pillar of 2×2 walls in its middle and the goals in opposite corners: goal 0 is green and at the
+    top right, goal 1 is blue and at the bottom left. An episode starts at a random position and direction and ends at
+    either goal. The rewarded goal gives MiniGrid's 1 − 0.9 · steps / ``max_steps``, the other one 0. After the two
+    goals of Anand and Precup (2023, arXiv 2312.11669), on a map of our own.
 
     Args:
-        goal: which goal pays, 0 or 1. The attribute of this name can be set at any time, also within an episode; it is
-            checked when one begins.
-        max_steps: after which an episode is truncated.
+        goal: the rewarded goal, 0 or 1. The attribute of this name can be set at any time, also within an episode; it
+            is checked when an episode starts.
+        max_steps: an episode is truncated after this many steps.
 
     Raises:
         ConfigError: there is no such goal.
@@ -105,7 +105,7 @@ class TwoGoals(MiniGridEnv):
 
 
 class OneLayout(gym.Wrapper[Any, Any, Any, Any]):
-    """Every episode begins in the one state that the seed ``layout`` leads to, whatever other seed is given."""
+    """Starts every episode in the same state, given by the seed ``layout``. Other seeds are ignored."""
 
     def __init__(self, env: gym.Env[Any, Any], layout: int):
         super().__init__(env)
@@ -116,7 +116,7 @@ class OneLayout(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def one_layout(env: str, layout: int = 0, **kwargs: Any) -> OneLayout:
-    """The MiniGrid environment ``env`` with the layout that it draws from the seed ``layout``."""
+    """The MiniGrid environment ``env``, always with the layout of the seed ``layout``."""
     return OneLayout(gym.make(env, **kwargs).unwrapped, layout)
 
 

@@ -1,4 +1,4 @@
-"""What an agent meets: tasks, and sequences of them, as plain frozen values."""
+"""Tasks and task sequences, as frozen dataclasses."""
 
 from neoteny.envs.tasks.sequence import TaskSequence
 from neoteny.envs.tasks.task import Segment, Task, Visit

@@ -1,4 +1,4 @@
-"""Sequences of tasks, read from YAML, hashed for comparison."""
+"""Task sequences, loaded from YAML and identified by a fingerprint."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from neoteny.envs.tasks.task import STRICT, Segment, Task, Visit
 
 @dataclass(frozen=True, config=STRICT)
 class TaskSequence:
-    """Tasks in the order in which an agent meets them.
+    """Tasks in the order in which an agent is trained on them.
 
     Attributes:
         tasks: the tasks of one cycle.
-        cycles: how often the cycle is gone through; null for a sequence without end.
-        order: ``given``; ``shuffled``, anew in each cycle; or ``sampled``, each visit drawn on its own.
-        switches: ``hidden`` from the learner; ``signalled`` to it, so that methods and agents may act on them; or
-            ``task-id``, signalled and with the one-hot index of the task among the tasks in each observation.
-        num_tasks: how many visits there are, whatever the cycles say.
-        seed: what orders, and all that is random in a shift (permutations, ...), are drawn from. It belongs to the
-            benchmark, so that every run, whatever its own seed, meets the same tasks.
-        family: what kind of environments these are; an agent's settings for the family are taken where it has some.
+        cycles: number of passes through the cycle; null for an endless sequence.
+        order: ``given``; ``shuffled``, again in each cycle; or ``sampled``, independently for each visit.
+        switches: ``hidden`` from the agent; ``signalled`` to it, so that methods and agents can act on them; or
+            ``task-id``, signalled and with the task's one-hot index appended to each observation.
+        num_tasks: number of visits; overrides ``cycles``.
+        seed: seed of the order and of everything random in a shift (permutations, ...). It belongs to the benchmark, so
+            that all runs, whatever their own seed, have the same tasks.
+        family: the kind of environments; selects an agent's settings for this family, if it has any.
         source: where the benchmark comes from, and what was substituted.
-        name: what the sequence is called.
+        name: name of the sequence.
     """
 
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
@@ -50,7 +50,7 @@ class TaskSequence:
         """A preset of ``configs/envs`` by name, or a YAML file by path.
 
         Raises:
-            ConfigError: there is no such preset, or a setting in it is wrong.
+            ConfigError: there is no such preset, or a setting in it is invalid.
         """
         name, data = configs.load("envs", name_or_path)
         return configs.build(cls, {"name": name, **data}, "env")
@@ -71,11 +71,11 @@ class TaskSequence:
 
     @property
     def length(self) -> int | None:
-        """The number of visits; None without end."""
+        """The number of visits; None if endless."""
         return self.num_tasks or (self.cycles and self.cycles * len(self.tasks))
 
     def visit(self, index: int) -> Visit:
-        """The ``index``-th visit: a function of the sequence and the index only."""
+        """The ``index``-th visit. It depends on the sequence and the index only."""
         cycle, place = divmod(index, len(self.tasks))
         if self.order == "shuffled":
             place = int(np.random.default_rng([self.seed, cycle, 1]).permutation(len(self.tasks))[place])
@@ -88,17 +88,17 @@ class TaskSequence:
         """All visits.
 
         Raises:
-            ConfigError: the sequence has no end.
+            ConfigError: the sequence is endless.
         """
         if self.length is None:
             raise configs.ConfigError("num_tasks: this sequence has no end; say how many tasks are to be learned")
         return [self.visit(index) for index in range(self.length)]
 
     def iter_segments(self, longest: int | None = None, multiple_of: int = 1) -> Iterator[Segment]:
-        """The chain of segments, as long as it may be: each visit cut into parts of at most ``longest`` steps.
+        """All segments, also of an endless sequence: each visit is split into parts of at most ``longest`` steps.
 
         Every length is rounded up to a multiple of ``multiple_of`` (the steps of one rollout), so that no rollout
-        spans two tasks; a visit is therefore up to ``multiple_of`` − 1 steps longer than its budget.
+        spans two tasks. A visit is therefore up to ``multiple_of`` − 1 steps longer than its budget.
         """
         index = 0
         for visit_index in itertools.count() if self.length is None else range(self.length):
@@ -112,18 +112,18 @@ class TaskSequence:
                 index += 1
 
     def segments(self, longest: int | None = None, multiple_of: int = 1) -> list[Segment]:
-        """All of :meth:`iter_segments`.
+        """:meth:`iter_segments` as a list.
 
         Raises:
-            ConfigError: the sequence has no end.
+            ConfigError: the sequence is endless.
         """
         _ = self.visits
         return list(self.iter_segments(longest, multiple_of))
 
     def fingerprint(self) -> str:
-        """A hash of everything that makes the benchmark what it is: tasks, budgets, shifts, seed. Not its name.
+        """A hash of everything that defines the benchmark: tasks, budgets, shifts, seed. The name is not included.
 
-        Sequences of the same fingerprint are the same benchmark, however they were written down.
+        Sequences with the same fingerprint are the same benchmark, even if their YAML files differ.
         """
         if self.length is None:
             visits: Any = {"tasks": [_essence(task) for task in self.tasks], "order": self.order}
@@ -136,7 +136,7 @@ class TaskSequence:
 
 
 def _essence(task: Task) -> dict[str, Any]:
-    """What makes the task. Later settings count only where they are used: their coming changed no old fingerprint."""
+    """What defines the task. Settings added later are included only if used, so that old fingerprints stay valid."""
     later = {"actions": list(task.actions), "noop": task.noop}
     return {
         "env": task.env,

@@ -1,4 +1,4 @@
-"""A task, a visit to it, and the segments that a visit is cut into."""
+"""A task, a visit to it, and the segments of a visit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ BackendName = Literal["auto", "envpool", "vector", "gymnasium", "async"]
 
 @dataclass(frozen=True, config=STRICT)
 class Task:
-    """An environment, what is shifted in it, and how long it is trained on.
+    """An environment with its shifts and its training budget.
 
     Attributes:
-        env: a Gymnasium environment id, or EnvPool's.
+        env: a Gymnasium or EnvPool environment id.
         steps: the budget in environment steps, summed over the parallel environments.
         kwargs: passed to the environment's constructor.
-        shifts: applied in order to observations and rewards, in reverse to actions.
-        actions: the environment's actions that the agent is offered; by default all.
-        noop: the offered action that stands in for those that only other tasks of the sequence have.
-        backend: what runs it, see :func:`neoteny.envs.backends.make_backend`.
+        shifts: applied in order to observations and rewards, in reverse order to actions.
+        actions: the environment's actions that the agent can choose from; by default all.
+        noop: the offered action that replaces actions which only other tasks of the sequence have.
+        backend: what runs the environments, see :func:`neoteny.envs.backends.make_backend`.
     """
 
     env: str
@@ -39,26 +39,26 @@ class Task:
 
     @property
     def label(self) -> str:
-        """What the task is called in tables and logs."""
+        """Name of the task in tables and logs."""
         return "+".join([self.env, *(shift.name for shift in self.shifts)])
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One stay in a task: the ``index``-th of the sequence, in the ``task_id``-th of its tasks."""
+    """One visit to a task: the ``index``-th visit of the sequence, to its ``task_id``-th task."""
 
     index: int
     task: Task
     task_id: int = 0
 
     def rng(self, seed: int) -> np.random.Generator:
-        """The generator that the shifts of this visit draw from."""
+        """The random generator for the shifts of this visit."""
         return np.random.default_rng([seed, self.index])
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a visit: ``steps`` environment steps that begin with fresh environments, ``start`` steps into it."""
+    """A part of a visit: ``steps`` steps with fresh environments, beginning ``start`` steps into the visit."""
 
     index: int
     visit: Visit
@@ -67,5 +67,5 @@ class Segment:
     start: int = 0
 
     def seed(self, run_seed: int) -> int:
-        """The seed of this segment, for its environments and for the learner: a function of its place only."""
+        """The seed of this segment, for environments and agent. It depends on the run's seed and the position only."""
         return int(np.random.SeedSequence([run_seed, self.visit.index, self.index]).generate_state(1)[0] >> 1)
