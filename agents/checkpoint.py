@@ -22,8 +22,7 @@ from safetensors.torch import save_file
 from stable_baselines3.common.buffers import BaseBuffer
 from torch import Tensor, nn
 
-from neoteny.plasticity import Method
-from neoteny.plasticity.method import Compose
+from neoteny.plasticity import Compose, Method
 
 #: Base classes of what a file may name: networks and their parts, optimizers, buffers, methods.
 CLASSES = (nn.Module, torch.optim.Optimizer, BaseBuffer, Method)

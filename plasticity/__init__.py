@@ -3,8 +3,9 @@
 Spectral(strength=1e-3).attach(network, optimizer)
 """
 
+from neoteny.plasticity.compose import Compose
 from neoteny.plasticity.layers import Layer, select_layers
-from neoteny.plasticity.method import Compose, Handle, Method, Penalty
+from neoteny.plasticity.method import Handle, Method, Penalty
 from neoteny.plasticity.metrics import dormant_units, spectral_norms
 from neoteny.plasticity.optimizers import OPTIMIZERS, TRAC, UPGD, Muon
 from neoteny.plasticity.penalties.l2 import L2, L2Init

@@ -1,0 +1,64 @@
+"""Several methods as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from neoteny.plasticity.layers import Heads
+from neoteny.plasticity.method import Handle, Method
+from neoteny.plasticity.seeding import own_seed
+
+
+@dataclass(kw_only=True, eq=False)
+class Compose(Method):
+    """Several methods on one network, applied in the order given."""
+
+    name: ClassVar[str] = "compose"
+
+    heads: Heads = field(default="exempt", init=False, repr=False)  # each method has its own
+    methods: tuple[Method, ...]
+
+    def attach(
+        self,
+        module: nn.Module,
+        optimizer: Optimizer,
+        *,
+        seed: int = 0,
+        only: Callable[[str], bool] | None = None,
+    ) -> Handle:
+        seeds = [own_seed(str(i), seed) for i in range(len(self.methods))]
+        handles = [m.attach(module, optimizer, seed=s, only=only) for s, m in zip(seeds, self.methods, strict=True)]
+        return Handle([hook for handle in handles for hook in handle._hooks])
+
+    def coverage(self) -> dict[str, str]:
+        """Acted on, if one of the methods does; else the first one's reason."""
+        found: dict[str, str] = {}
+        for method in self.methods:
+            for name, what in method.coverage().items():
+                if found.setdefault(name, what) != "acted on" and what == "acted on":
+                    found[name] = what
+        return found
+
+    def on_switch(self) -> None:
+        for method in self.methods:
+            method.on_switch()
+
+    def scalars(self) -> dict[str, Tensor]:
+        names = [m.name for m in self.methods]
+        labels = [f"{n}.{names[:i].count(n) + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+        parts = zip(labels, self.methods, strict=True)
+        return {f"{label}.{key}": value for label, m in parts for key, value in m.scalars().items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {f"{i}.{key}": t for i, m in enumerate(self.methods) for key, t in m.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._check(state)
+        for i, method in enumerate(self.methods):
+            mine = {k.removeprefix(f"{i}."): t for k, t in state.items() if k.startswith(f"{i}.")}
+            method.load_state_dict(mine)
