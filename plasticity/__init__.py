@@ -4,7 +4,7 @@ Spectral(strength=1e-3).attach(network, optimizer)
 """
 
 from neoteny.plasticity.compose import Compose
-from neoteny.plasticity.layers import Layer, select_layers
+from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Handle, Method, Penalty
 from neoteny.plasticity.metrics import dormant_units, spectral_norms
 from neoteny.plasticity.optimizers import OPTIMIZERS, TRAC, UPGD, Muon
@@ -19,6 +19,8 @@ from neoteny.plasticity.resets.layer_reset import LayerReset
 from neoteny.plasticity.resets.redo import ReDo
 from neoteny.plasticity.resets.shrink_and_perturb import ShrinkAndPerturb
 from neoteny.plasticity.resets.snr import SelfNormalizedResets
+from neoteny.plasticity.survey import select_layers
+from neoteny.plasticity.views import VIEWS, View
 
 #: All methods by their name in YAML and on the command line.
 METHODS: dict[str, type[Method]] = {
@@ -48,6 +50,7 @@ __all__ = [
     "OPTIMIZERS",
     "TRAC",
     "UPGD",
+    "VIEWS",
     "Compose",
     "ContinualBackprop",
     "Handle",
@@ -66,6 +69,7 @@ __all__ = [
     "Spectral",
     "SpectralNorm",
     "SpectralSpectrum",
+    "View",
     "Wasserstein",
     "WeightClipping",
     "dormant_units",

@@ -9,9 +9,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.layers import Heads
 from neoteny.plasticity.method import Handle, Method
 from neoteny.plasticity.seeding import own_seed
+from neoteny.plasticity.survey import ACTED_ON, Heads
 
 
 @dataclass(kw_only=True, eq=False)
@@ -40,9 +40,12 @@ class Compose(Method):
         found: dict[str, str] = {}
         for method in self.methods:
             for name, what in method.coverage().items():
-                if found.setdefault(name, what) != "acted on" and what == "acted on":
+                if found.setdefault(name, what) != ACTED_ON and what == ACTED_ON:
                     found[name] = what
         return found
+
+    def sizes(self) -> dict[str, int]:
+        return {name: size for method in self.methods for name, size in method.sizes().items()}
 
     def on_switch(self) -> None:
         for method in self.methods:

@@ -1,47 +1,163 @@
-"""Selects the layers that a method acts on, by module type and never by weight shape."""
+"""Layers as methods see them: views of weights, chosen by the type of their module and never by their shape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-#: ``exempt`` skips output heads, ``include`` treats them like any other layer, a list names the layers that are heads.
-Heads = Literal["exempt", "include"] | Sequence[str]
-
-MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-#: Normalization layers whose scales no method acts on.
-OTHER_NORMS = (nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-#: At the end of a ``Sequential`` these may squash an output (TD3's actions).
-SQUASHES = (nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax)
+from neoteny.plasticity.views import Rows, View, views_of
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer with weights: a matrix (Linear, or a convolution reshaped to one) or the scales of a normalization layer.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A trained tensor as methods see it: a parameter, or a view of a part of one.
 
     Attributes:
-        name: the module's dotted name.
-        weight: (out, in), (out, in, *kernel) or, for a norm, (features).
-        bias: (out) or, for a norm, the shifts; None where the layer has none.
-        is_norm: whether ``weight`` holds scales.
+        parameter: what the optimizer trains.
+        rows: first row and number of rows; all if None.
+        transposed: whether the first two axes are swapped.
     """
 
-    __pydantic_config__: ClassVar[Any] = {"arbitrary_types_allowed": True}
+    parameter: nn.Parameter
+    rows: Rows | None = None
+    transposed: bool = False
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """This part of a tensor shaped like the parameter, such as its gradient or a moment: a view."""
+        return _part_of(tensor, self.rows, self.transposed)
+
+    @property
+    def value(self) -> Tensor:
+        """The tensor; the parameter itself if it is all of it."""
+        return self.of(self.parameter)
+
+    @property
+    def grad(self) -> Tensor:
+        """Its gradient, for a method to add to in place. A parameter without a gradient gets one of zeros."""
+        if self.parameter.grad is None:
+            self.parameter.grad = torch.zeros_like(self.parameter)
+        return self.of(self.parameter.grad)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters behind it."""
+        return [self.parameter]
+
+    @property
+    def live(self) -> bool:
+        """Whether it is trained at the moment, not frozen."""
+        return self.parameter.requires_grad
+
+    def settle_(self) -> None:
+        """Hand what was added to :attr:`grad` on to the parameters."""
+
+
+@dataclass(eq=False)
+class Computed:
+    """A weight that a module computes from its parameters, as with ``torch.nn.utils.parametrizations.weight_norm``.
+
+    It has the interface of :class:`Part`, but cannot be written: its gradient goes to the parameters.
+    """
+
+    module: nn.Module
+    attribute: str
+    rows: Rows | None = None
+    transposed: bool = False
+    _sum: Tensor | None = field(default=None, init=False, repr=False)
+
+    @property
+    def value(self) -> Tensor:
+        """The weight as it is now, computed anew."""
+        parametrizations: nn.Module = self.module.parametrizations[self.attribute]  # type: ignore[index, assignment]
+        training = [part for part in parametrizations.modules() if part.training]
+        for part in training:  # spectral_norm changes its buffers when it computes in training mode
+            part.training = False
+        try:
+            return _part_of(getattr(self.module, self.attribute), self.rows, self.transposed)
+        finally:
+            for part in training:
+                part.training = True
+
+    @property
+    def grad(self) -> Tensor:
+        """A sum to add gradients to. :meth:`settle_` hands it on."""
+        if self._sum is None:
+            self._sum = torch.zeros_like(self.value, requires_grad=False, memory_format=torch.contiguous_format)
+        return self._sum
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that the weight is computed from."""
+        return list(self.module.parametrizations[self.attribute].parameters())  # type: ignore[index, union-attr]
+
+    @property
+    def live(self) -> bool:
+        """Whether one of them is trained at the moment."""
+        return any(p.requires_grad for p in self.parameters)
+
+    def settle_(self) -> None:
+        """Add the gradient with respect to the parameters that follows from :attr:`grad`."""
+        if self._sum is None:
+            return
+        trained = [p for p in self.parameters if p.requires_grad]
+        with torch.enable_grad():
+            found = torch.autograd.grad(self.value, trained, self._sum, allow_unused=True)
+        for parameter, gradient in zip(trained, found, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        self._sum = None
+
+
+def _part_of(tensor: Tensor, rows: Rows | None, transposed: bool) -> Tensor:
+    if rows is not None:
+        tensor = tensor.narrow(0, *rows)
+    return tensor.transpose(0, 1) if transposed else tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A matrix with its bias, or the scales of a normalization layer with its shifts.
+
+    Attributes:
+        name: dotted name of the module and, if it has several matrices, of the matrix (``lstm.weight_ih_l0.i``).
+        module: dotted name of the module.
+        owner: the module.
+        weights: the matrix or the scales.
+        biases: the bias or the shifts; None where there are none.
+        is_norm: whether these are scales.
+    """
 
     name: str
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    module: str
+    owner: nn.Module
+    weights: Part | Computed
+    biases: Part | None
     is_norm: bool
 
     @property
+    def weight(self) -> Tensor:
+        """(out, in), (out, in, *kernel) or, for a norm, (features); the parameter itself where it is all of it."""
+        return self.weights.value
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out) or, for a norm, the shifts (features)."""
+        return self.biases.value if self.biases is not None else None
+
+    @property
     def matrix(self) -> Tensor:
-        """The weight as (out, in · kernel), a view where the strides allow it."""
+        """The weight as (out, in · kernel); a view where the strides allow it, else a copy."""
         return self.weight.flatten(1)
+
+    @property
+    def parts(self) -> dict[str, Part | Computed]:
+        """The weight and, if there is one, the bias, by their dotted names."""
+        both = {f"{self.name}.weight": self.weights, f"{self.name}.bias": self.biases}
+        return {name: part for name, part in both.items() if part is not None}
 
 
 def smaller_gram(matrix: Tensor) -> Tensor:
@@ -49,141 +165,30 @@ def smaller_gram(matrix: Tensor) -> Tensor:
     return matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
 
 
-def select_layers(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    heads: Heads = "exempt",
-    only: Callable[[str], bool] | None = None,
-) -> list[Layer]:
-    """The Linear, Conv and normalization layers of ``module`` that ``optimizer`` trains.
-
-    Frozen parameters and networks the optimizer does not hold (target networks) are skipped. A weight shared by two
-    modules counts once.
-
-    Args:
-        module: searched with all its submodules.
-        optimizer: only its parameters can be selected.
-        heads: what to do with output heads, see :func:`output_heads`.
-        only: a filter on layer names.
-
-    Raises:
-        ValueError: ``heads`` names a layer that does not exist.
-    """
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
-    found: dict[int, tuple[str, nn.Module]] = {}
-    for name, child in module.named_modules():
-        weight = getattr(child, "weight", None)
-        if isinstance(child, MATRICES + NORMS) and id(weight) in trained:
-            found.setdefault(id(weight), (name, child))
-    owners = dict(found.values())
-    left_out = _heads(module, owners, heads)
-    return [
-        Layer(
-            name,
-            child.weight,  # type: ignore[arg-type]
-            child.bias if id(child.bias) in trained else None,  # type: ignore[arg-type]
-            isinstance(child, NORMS),
-        )
-        for name, child in owners.items()
-        if name not in left_out and (only is None or only(name))
-    ]
+def layers_of(module: nn.Module) -> Iterator[Layer]:
+    """All layers of a module and its submodules, by :data:`~neoteny.plasticity.views.VIEWS`; a shared weight once."""
+    seen: set[tuple[int, Rows | None]] = set()
+    for name, owner in module.named_modules():
+        for view in views_of(owner):
+            layer = _layer(name, owner, view)
+            if layer is None:
+                continue
+            keys = {(id(p), view.rows) for p in layer.weights.parameters}
+            if not keys & seen:
+                seen |= keys
+                yield layer
 
 
-def _heads(module: nn.Module, owners: dict[str, nn.Module], heads: Heads) -> set[str]:
-    """The names of the layers that ``heads`` skips."""
-    if heads == "exempt":
-        return output_heads(module, owners)
-    if heads == "include":
-        return set()
-    named = {heads} if isinstance(heads, str) else set(heads)
-    if unknown := sorted(named - owners.keys()):
-        raise ValueError(f"heads: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
-    return named
-
-
-#: Why a matrix that the optimizer trains is skipped.
-HEAD, NOT_SUPPORTED = "output head", "not supported"
-
-
-def coverage(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    layers: Sequence[Layer],
-    only: Callable[[str], bool] | None = None,
-) -> dict[str, str]:
-    """What a method does with each weight matrix (two or more dimensions) that ``optimizer`` trains.
-
-    Scales of normalization layers that are not supported are listed too.
-
-    Args:
-        module: the network.
-        optimizer: trains it.
-        layers: those that ``heads`` leaves, of all that :func:`select_layers` finds with ``heads="include"``.
-        only: as for :func:`select_layers`; parameters of other modules are not listed.
-
-    Returns:
-        By the parameter's name ``""`` (acted on), :data:`HEAD`, or :data:`NOT_SUPPORTED` with the type of its module.
-    """
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
-    supported = {id(layer.weight) for layer in select_layers(module, optimizer, "include", only)}
-    chosen = {id(layer.weight) for layer in layers}
-    found = {}
-    for name, parameter in module.named_parameters():
-        owner, _, attribute = name.rpartition(".")
-        parent = module.get_submodule(owner)
-        listed = parameter.ndim > 1 or (isinstance(parent, OTHER_NORMS) and attribute == "weight")
-        if not listed or id(parameter) not in trained or not (only is None or only(owner)):
-            continue
-        kind = type(parent).__name__
-        skipped = HEAD if id(parameter) in supported else f"{NOT_SUPPORTED} ({kind})"
-        found[name] = "" if id(parameter) in chosen else skipped
-    return found
-
-
-def output_heads(module: nn.Module, layers: dict[str, nn.Module]) -> set[str]:
-    """The names of the module's output heads: the ``layers`` whose output feeds no other layer.
-
-    A layer is not a head if more than a squashing function follows it in its ``Sequential`` or in an enclosing one. Nor
-    is it a head if a layer registered later has an input width equal to its output width (for a convolution: a multiple
-    of its channels), or twice that width where no earlier layer explains it (a concatenated activation).
-    """
-    matrices = {name: layer for name, layer in layers.items() if isinstance(layer, MATRICES)}
-    order = list(matrices.values())
-    taken = {
-        name
-        for i, (name, layer) in enumerate(matrices.items())
-        if any(_takes(order[j], layer) or _takes_twice(order[j], layer, order[:j]) for j in range(i + 1, len(order)))
-    }
-    return {name for name in matrices if name not in taken and not _followed(module, name)}
-
-
-def _followed(module: nn.Module, name: str) -> bool:
-    path = name.split(".") if name else []
-    for depth in range(len(path)):
-        parent = module.get_submodule(".".join(path[:depth]))
-        if isinstance(parent, nn.Sequential):
-            later = list(parent)[list(parent._modules).index(path[depth]) + 1 :]
-            if not all(isinstance(m, SQUASHES) for m in later):
-                return True
-    return False
-
-
-def _takes(later: nn.Module, layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Linear):
-        return isinstance(later, nn.Linear) and later.in_features == layer.out_features
-    channels = layer.out_channels
-    if isinstance(later, nn.Linear):
-        return later.in_features % int(channels) == 0  # type: ignore[arg-type]
-    return bool(later.in_channels == channels)
-
-
-def _takes_twice(later: nn.Module, layer: nn.Module, before: Sequence[nn.Module]) -> bool:
-    """Whether ``later`` takes two features per unit of ``layer``: its input width is twice the number of units, and
-    neither a layer in ``before`` nor the network's own input explains that width."""
-    linear = isinstance(layer, nn.Linear)
-    if linear != isinstance(later, nn.Linear):
-        return False
-    inputs, outputs = ("in_features", "out_features") if linear else ("in_channels", "out_channels")
-    explained = {getattr(other, outputs, None) for other in before} | {getattr(before[0], inputs, None)}
-    width = getattr(later, inputs)
-    return bool(width == 2 * getattr(layer, outputs) and width not in explained)
+def _layer(module: str, owner: nn.Module, view: View) -> Layer | None:
+    """The layer that a view shows; None if the module lacks the weight (a norm without scales)."""
+    name = ".".join(part for part in (module, view.part) if part)
+    held = owner._parameters.get(view.weight)
+    weights: Part | Computed
+    if held is not None:
+        weights = Part(held, view.rows, view.transposed)
+    elif parametrize.is_parametrized(owner, view.weight):
+        weights = Computed(owner, view.weight, view.rows, view.transposed)
+    else:
+        return None
+    bias = owner._parameters.get(view.bias) if view.bias else None
+    return Layer(name, module, owner, weights, Part(bias, view.bias_rows) if bias is not None else None, view.is_norm)

@@ -7,7 +7,7 @@ loop without changes to the loop.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.layers import NOT_SUPPORTED, Heads, Layer, coverage, select_layers
+from neoteny.plasticity.late import Watch
+from neoteny.plasticity.layers import Computed, Layer, Part
 from neoteny.plasticity.seeding import own_seed
+from neoteny.plasticity.survey import ACTED_ON, Heads, Survey, survey
 
 
 class Removable(Protocol):
@@ -64,7 +66,10 @@ class Method:
     layers: list[Layer] = field(default_factory=list, init=False, repr=False)
     optimizer: Optimizer = field(init=False, repr=False)
     generator: torch.Generator = field(default_factory=torch.Generator, init=False, repr=False)
-    _coverage: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _survey: Survey = field(default_factory=Survey, init=False, repr=False)
+    _refused: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _computed: list[Computed] = field(default_factory=list, init=False, repr=False)
+    _watch: Watch = field(init=False, repr=False)
 
     def attach(
         self,
@@ -78,8 +83,8 @@ class Method:
 
         Args:
             module: the network.
-            optimizer: trains the network. Only layers with parameters in it are used, so no target networks and no
-                frozen layers.
+            optimizer: trains the network. Only layers with parameters in it are used, so no target networks. A layer
+                that is frozen is left alone as long as it is.
             seed: the method's own generator is seeded from it. Global random state is neither read nor written.
             only: a filter on layer names.
 
@@ -87,50 +92,64 @@ class Method:
             ValueError: there is no layer to act on, or the method is already attached.
         """
         if self.layers:
-            raise ValueError(f"{self.name}: this instance is attached already; make one per network")
-        self.layers = select_layers(module, optimizer, self.heads, only)
-        self._coverage = coverage(module, optimizer, self.layers, only)
+            raise ValueError(f"{self.label}: this instance is attached already; make one per network")
+        self._survey = survey(module, optimizer, self.heads, only)
+        self._refused = {layer.name: why for layer in self._survey.chosen if (why := self.refuse(layer))}
+        chosen = [layer for layer in self._survey.chosen if layer.name not in self._refused]
+        self.layers = chosen if any(layer.weights.live for layer in chosen) else []
         self.optimizer = optimizer
         self.generator.manual_seed(own_seed(type(self).__qualname__, seed))
         with torch.no_grad():
-            self.setup()
+            if self.layers:
+                self.setup()
             connections = self.connect(module) if self.layers else []
         if not self.layers:
-            raise ValueError(f"{self.name}: the optimizer trains no layer of this module that it acts on")
-        self._warn_of_gaps(module)
+            raise ValueError(f"{self.label}: the optimizer trains no layer of this module that it acts on")
+        if gaps := self._survey.gaps(self.refusals()):
+            warnings.warn(f"{self.label} does not support {gaps}. coverage() lists all", stacklevel=2)
+        self._computed = [layer.weights for layer in self.layers if isinstance(layer.weights, Computed)]
+        self._watch = Watch(self.label, optimizer, self._survey, lambda: survey(module, optimizer, self.heads, only))
         before, after = optimizer.register_step_pre_hook, optimizer.register_step_post_hook
-        return Handle([before(self._pre_hook), after(self._post_hook), *connections])
+        return Handle([before(self._pre_hook), after(self._post_hook), self._watch, *connections])
+
+    @property
+    def label(self) -> str:
+        """What messages call the method."""
+        return getattr(self, "name", type(self).__name__)
+
+    def refuse(self, layer: Layer) -> str:
+        """Why the method does not act on ``layer``, or an empty string: asked once for every layer, when attached.
+
+        A weight that is computed from others (``weight_norm``) cannot be written; only penalties can act on it.
+        """
+        return "its weight is computed, and this method writes it" if isinstance(layer.weights, Computed) else ""
+
+    def refusals(self) -> dict[str, str]:
+        """The layers that the method leaves out although neither ``heads`` nor ``only`` says so, with the reason."""
+        return dict(self._refused)
 
     def coverage(self) -> dict[str, str]:
-        """What the method does with each parameter of matrix shape that its optimizer trains, by the parameter's name.
+        """What the method does with each matrix that its optimizer trains.
 
         Returns:
-            ``acted on``, or why not: ``output head`` (see ``heads``), ``not supported`` with the module's type, or
-            ``no layer for this method``.
+            By the layer's name (by that of the parameter, if it belongs to no layer) ``acted on``, or why not:
+            ``output head`` (see ``heads``), ``frozen`` at the moment, ``not supported`` with the module's type,
+            ``no layer for this method``, or what :meth:`refusals` says.
         """
-        names = {f"{layer.name}.weight".removeprefix(".") for layer in self.layers}
-        return {
-            name: skipped or ("acted on" if name in names else "no layer for this method")
-            for name, skipped in self._coverage.items()
-        }
+        return self._survey.coverage({layer.name for layer in self.layers}, self.refusals())
 
-    def _warn_of_gaps(self, module: nn.Module) -> None:
-        """Warn if parameters of matrix shape are skipped because their module's type is not supported."""
-        gaps = [name for name, skipped in self._coverage.items() if skipped.startswith(NOT_SUPPORTED)]
-        if not gaps:
-            return
-        sizes = {name: module.get_parameter(name).numel() for name in self._coverage}
-        share = sum(sizes[name] for name in gaps) / sum(sizes.values())
-        listed = ", ".join(f"{name} ({self._coverage[name].partition('(')[2].rstrip(')')})" for name in gaps[:5])
-        more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-        warnings.warn(
-            f"{self.name} leaves out {share:.1%} of the weights that its optimizer trains, since it does not support "
-            f"their modules: {listed}{more}. coverage() lists all",
-            stacklevel=3,
-        )
+    def sizes(self) -> dict[str, int]:
+        """The number of weights of each matrix in :meth:`coverage` that is not frozen at the moment."""
+        return self._survey.sizes()
+
+    def share(self) -> float:
+        """The share of the trained matrices' weights that the method acts on."""
+        sizes, coverage = self.sizes(), self.coverage()
+        return sum(n for name, n in sizes.items() if coverage[name] == ACTED_ON) / max(1, sum(sizes.values()))
 
     def _pre_hook(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call :meth:`before_step`, or, for ``step(closure)``, make the closure call it after its backward pass."""
+        self._watch.begin_step()
         _, *positional = args
         closure = positional[0] if positional else kwargs.get("closure")
         if closure is None:
@@ -147,6 +166,7 @@ class Method:
 
     def _post_hook(self, *_: Any) -> None:
         self.after_step()
+        self._watch.end_step()
 
     def setup(self) -> None:
         """Drop the layers this method does not act on, and create the state for the others. Called once."""
@@ -199,7 +219,7 @@ class Method:
         odd |= {key for key in mine.keys() - odd if state[key].shape != mine[key].shape}
         if odd:
             names = ", ".join(sorted(odd))
-            raise ValueError(f"{self.name}: this state is of another method or network (differs in: {names})")
+            raise ValueError(f"{self.label}: this state is of another method or network (differs in: {names})")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -226,9 +246,15 @@ class Penalty(Method):
         """R(θ), without λ, as a differentiable scalar. :meth:`add_grad_` must add the gradient of exactly this."""
         raise NotImplementedError
 
+    def refuse(self, layer: Layer) -> str:
+        return ""
+
     def add_grad_(self) -> None:
-        """Add λ·∇R(θ) to the gradients. The default uses autograd; subclasses use a closed form where there is one."""
-        if parameters := self.trainable():
+        """Add λ·∇R(θ) to the gradients. The default uses autograd; subclasses use a closed form where there is one.
+
+        A closed form adds to ``part.grad`` of the :meth:`live_parts`.
+        """
+        if parameters := list({id(p): p for part in self.live_parts() for p in part.parameters}.values()):
             with torch.enable_grad():
                 value = self.value()
             gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
@@ -238,6 +264,8 @@ class Penalty(Method):
         if self.strength:
             with torch.no_grad():
                 self.add_grad_()
+                for computed in self._computed:
+                    computed.settle_()
 
     def after_closure(self, loss: Any) -> Any:
         """The loss with λ·R(θ) added: a line search compares losses."""
@@ -247,10 +275,13 @@ class Penalty(Method):
         with torch.no_grad():
             return loss + self.strength * self.value() if isinstance(loss, (Tensor, float, int)) else loss
 
+    def live_parts(self) -> list[Part | Computed]:
+        """The weights and biases of :attr:`layers` that are not frozen at the moment."""
+        return [part for layer in self.layers for part in layer.parts.values() if part.live]
+
     def trainable(self) -> list[Tensor]:
-        """The parameters of :attr:`layers` that are not frozen at the moment."""
-        both = [p for layer in self.layers for p in (layer.weight, layer.bias)]
-        return [p for p in both if p is not None and p.requires_grad]
+        """The tensors of :meth:`live_parts`: parameters, or views of a part of one."""
+        return [part.value for part in self.live_parts()]
 
 
 @torch.no_grad()
@@ -268,7 +299,7 @@ def unscale_(optimizer: Optimizer) -> None:
     optimizer.grad_scale = None  # type: ignore[attr-defined]
 
 
-def gradients_of(parameters: list[Tensor]) -> list[Tensor]:
+def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """The gradients of ``parameters``. A parameter without a gradient gets one of zeros, for the penalty to add to."""
     for parameter in parameters:
         if parameter.grad is None:

@@ -7,24 +7,26 @@ from collections.abc import Container
 import torch
 from torch import Tensor, nn
 
-from neoteny.plasticity.layers import MATRICES, smaller_gram
+from neoteny.plasticity.layers import layers_of, smaller_gram
 
 
 @torch.no_grad()
 def spectral_norms(module: nn.Module, parameters: Container[int] | None = None) -> dict[str, float]:
-    """The largest singular value of every Linear and Conv layer, by name, to about eight digits.
+    """The largest singular value of every matrix, by its layer's name, to about eight digits.
 
-    √λ₁ of the smaller Gram matrix, in float64. A convolution is its kernel reshaped to (out, in · kernel).
+    √λ₁ of the smaller Gram matrix, in float64. What the matrices of a module are is listed in docs/methods.md: a
+    convolution is its kernel reshaped to (out, in · kernel), a recurrent layer has two matrices per gate.
 
     Args:
         module: searched with all its submodules.
         parameters: ``id`` of the parameters to include, such as those of an optimizer; all by default.
     """
     norms = {}
-    for name, child in module.named_modules():
-        if isinstance(child, MATRICES) and (parameters is None or id(child.weight) in parameters):
-            matrix = child.weight.flatten(1).double()
-            norms[name] = torch.linalg.eigvalsh(smaller_gram(matrix))[-1].clamp_min(0).sqrt().item()
+    for layer in layers_of(module):
+        held = parameters is None or any(id(p) in parameters for p in layer.weights.parameters)
+        if held and not layer.is_norm:
+            matrix = layer.matrix.double()
+            norms[layer.name] = torch.linalg.eigvalsh(smaller_gram(matrix))[-1].clamp_min(0).sqrt().item()
     return norms
 
 

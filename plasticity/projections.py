@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from neoteny.plasticity.layers import Heads, smaller_gram
+from neoteny.plasticity.layers import Layer, smaller_gram
 from neoteny.plasticity.method import Method
 from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 from neoteny.plasticity.schedule import check_every, due, new_counter
+from neoteny.plasticity.survey import Heads
 
 #: The exact σ₁ is rounded up by this many machine epsilons, so that no rounding error leaves a weight above its bound.
 ROUNDING = 100
@@ -56,8 +57,10 @@ class SpectralNorm(Method):
             raise ValueError(f"bound: a number above 0 is needed, got {self.bound}")
         check_every(self.exact_every, setting="exact_every")
 
+    def refuse(self, layer: Layer) -> str:
+        return "normalization" if layer.is_norm else super().refuse(layer)
+
     def setup(self) -> None:
-        self.layers = [layer for layer in self.layers if not layer.is_norm]
         for layer in self.layers:
             rows, columns = layer.matrix.shape
             self._u.append(torch.randn(rows, generator=self.generator).to(layer.weight))
@@ -74,7 +77,7 @@ class SpectralNorm(Method):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        live = [i for i, layer in enumerate(self.layers) if layer.weight.requires_grad]
+        live = [i for i, layer in enumerate(self.layers) if layer.weights.live]
         exact = due(self._updates, self.exact_every)
         if self.bound == float("inf") or not live:
             return
@@ -124,16 +127,17 @@ class WeightClipping(Method):
         if not self.kappa > 0:
             raise ValueError(f"kappa: a number above 0 is needed, got {self.kappa}")
 
-    def setup(self) -> None:
-        self.layers = [layer for layer in self.layers if not layer.is_norm]
+    def refuse(self, layer: Layer) -> str:
+        embedding = isinstance(layer.owner, (nn.Embedding, nn.EmbeddingBag))
+        return "embedding" if embedding else "normalization" if layer.is_norm else super().refuse(layer)
 
     def bounds(self) -> tuple[list[Tensor], list[float]]:
         """The tensors to clip, and κs for each."""
         pairs = [
-            (p, self.kappa / layer.matrix.shape[1] ** 0.5)
+            (part.value, self.kappa / layer.matrix.shape[1] ** 0.5)
             for layer in self.layers
-            for p in (layer.weight, layer.bias)
-            if p is not None and p.requires_grad
+            for part in layer.parts.values()
+            if part.live
         ]
         return [p for p, _ in pairs], [bound for _, bound in pairs]
 
@@ -181,23 +185,25 @@ class NormalizeAndProject(Method):
     def __post_init__(self) -> None:
         check_every(self.every)
 
+    def refuse(self, layer: Layer) -> str:
+        return "normalization" if layer.is_norm else super().refuse(layer)
+
     def setup(self) -> None:
-        self.layers = [layer for layer in self.layers if not layer.is_norm]
         if self.layers:
             self._norms = torch.stack(torch._foreach_norm([layer.weight for layer in self.layers]))
             self._factors = torch.ones_like(self._norms)
 
     @torch.no_grad()
     def after_step(self) -> None:
-        live = [i for i, layer in enumerate(self.layers) if layer.weight.requires_grad]
+        live = [i for i, layer in enumerate(self.layers) if layer.weights.live]
         if not due(self._updates, self.every) or not live:
             return
         norms = torch.stack(torch._foreach_norm([layer.weight for layer in self.layers]))
         possible = (norms > 0) & (self._norms > 0)
         self._factors.copy_(torch.where(possible, self._norms / norms, 1.0))
         factors = self._factors.unbind()
-        both = [(p, factors[i]) for i in live for p in (self.layers[i].weight, self.layers[i].bias)]
-        scaled = [(p, factor) for p, factor in both if p is not None and p.requires_grad]
+        both = [(part, factors[i]) for i in live for part in self.layers[i].parts.values()]
+        scaled = [(part.value, factor) for part, factor in both if part.live]
         torch._foreach_mul_([p for p, _ in scaled], [factor for _, factor in scaled])
 
     def state(self) -> dict[str, Tensor]:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
-from neoteny.plasticity.layers import select_layers
+from neoteny.plasticity.layers import Part
 from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
+from neoteny.plasticity.survey import select_layers
 
 
 class Muon(StepByStep):
@@ -83,7 +84,8 @@ class Muon(StepByStep):
         """
         if any("ns_steps" in group for group in self.param_groups):
             raise ValueError("choose_hidden: the hidden layers of this optimizer were chosen already")
-        layers = [layer for layer in select_layers(module, self) if not layer.is_norm and layer.weight.ndim == 2]
+        linear = [layer for layer in select_layers(module, self) if isinstance(layer.owner, nn.Linear)]
+        layers = [layer for layer in linear if isinstance(layer.weights, Part)]
         chosen = {id(layer.weight) for layer in layers}
         for group in list(self.param_groups):
             hidden = [p for p in group["params"] if id(p) in chosen]

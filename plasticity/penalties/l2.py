@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import Heads
-from neoteny.plasticity.method import Penalty, gradients_of
+from neoteny.plasticity.layers import Computed, Layer, Part
+from neoteny.plasticity.method import Penalty
+from neoteny.plasticity.survey import Heads
 
 
 @dataclass(kw_only=True, eq=False)
@@ -23,16 +24,16 @@ class L2(Penalty):
 
     heads: Heads = "include"
 
-    def setup(self) -> None:
-        self.layers = [layer for layer in self.layers if not layer.is_norm]
+    def refuse(self, layer: Layer) -> str:
+        return "normalization" if layer.is_norm else super().refuse(layer)
 
     def value(self) -> Tensor:
         return sum((p.square().sum() for p in self.trainable()), torch.zeros(()))
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        if parameters := self.trainable():
-            torch._foreach_add_(gradients_of(parameters), parameters, alpha=2 * self.strength)
+        if parts := self.live_parts():
+            torch._foreach_add_([p.grad for p in parts], [p.value for p in parts], alpha=2 * self.strength)
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
@@ -53,25 +54,24 @@ class L2Init(Penalty):
     _initial: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def setup(self) -> None:
-        for layer in self.layers:
-            self._initial[f"{layer.name}.weight"] = layer.weight.detach().clone()
-            if layer.bias is not None:
-                self._initial[f"{layer.name}.bias"] = layer.bias.detach().clone()
+        self._initial = {
+            name: part.value.detach().clone() for layer in self.layers for name, part in layer.parts.items()
+        }
 
-    def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
-        named = {f"{layer.name}.{kind}": getattr(layer, kind) for layer in self.layers for kind in ("weight", "bias")}
-        live = {k: p for k, p in named.items() if p is not None and p.requires_grad}
-        return list(live.values()), [self._initial[k] for k in live]
+    def _pairs(self) -> tuple[list[Part | Computed], list[Tensor]]:
+        """The live parts, and their initial values."""
+        live = {name: p for layer in self.layers for name, p in layer.parts.items() if p.live}
+        return list(live.values()), [self._initial[name] for name in live]
 
     def value(self) -> Tensor:
-        return sum(((p - p0).square().sum() for p, p0 in zip(*self._pairs(), strict=True)), torch.zeros(()))
+        return sum(((p.value - p0).square().sum() for p, p0 in zip(*self._pairs(), strict=True)), torch.zeros(()))
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        parameters, initial = self._pairs()
-        if parameters:
-            gradients = gradients_of(parameters)
-            torch._foreach_add_(gradients, parameters, alpha=2 * self.strength)
+        parts, initial = self._pairs()
+        if parts:
+            gradients = [p.grad for p in parts]
+            torch._foreach_add_(gradients, [p.value for p in parts], alpha=2 * self.strength)
             torch._foreach_add_(gradients, initial, alpha=-2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:

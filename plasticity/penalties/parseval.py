@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import smaller_gram
-from neoteny.plasticity.method import Penalty, gradients_of
+from neoteny.plasticity.layers import Computed, Layer, Part, smaller_gram
+from neoteny.plasticity.method import Penalty
 from neoteny.plasticity.penalties.spectral import Spectral
 from neoteny.plasticity.schedule import check_every, is_first, new_counter
 
@@ -64,13 +64,12 @@ class WholeSpectrum(Penalty):
 
     def _pull_(self, level: float, power: int, factor: float) -> None:
         """Add factor · pull (see :func:`update_pulls_`) to the gradients of the weights that are not frozen."""
-        live = [layer for layer in self.layers if layer.name in self._pulls and layer.weight.requires_grad]
-        weights: list[Tensor] = [layer.weight for layer in live]
+        live = [layer for layer in self.layers if layer.name in self._pulls and layer.weights.live]
         pulls = [self._pulls[layer.name] for layer in live]
         if is_first(self._updates, self.every):
-            update_pulls_(pulls, weights, level, power)
-        if weights:
-            torch._foreach_add_(gradients_of(weights), pulls, alpha=factor)
+            update_pulls_(pulls, [layer.weight for layer in live], level, power)
+        if live:
+            torch._foreach_add_([layer.weights.grad for layer in live], pulls, alpha=factor)
 
     def state(self) -> dict[str, Tensor]:
         return {"updates": self._updates, **self._pulls}
@@ -106,14 +105,13 @@ class Parseval(WholeSpectrum):
         if not 0 <= self.scale < float("inf"):
             raise ValueError(f"scale: a finite number of at least 0 is needed, got {self.scale}")
 
-    def setup(self) -> None:
-        self.layers = [layer for layer in self.layers if not layer.is_norm]
-        super().setup()
+    def refuse(self, layer: Layer) -> str:
+        return "normalization" if layer.is_norm else super().refuse(layer)
 
     def value(self) -> Tensor:
         total = torch.zeros(())
         for layer in self.layers:
-            if not layer.weight.requires_grad:
+            if not layer.weights.live:
                 continue
             gram = smaller_gram(layer.matrix)
             total = total + (gram - self.scale * torch.eye(len(gram)).to(gram)).square().sum()
@@ -150,7 +148,7 @@ class SpectralSpectrum(WholeSpectrum, Spectral):
     def _singular_values(self, weights: list[Tensor]) -> list[Tensor]:
         return [torch.linalg.svdvals(w.flatten(1)) for w in weights]
 
-    def _pull_weights_(self, weights: list[Tensor], factor: float) -> None:
+    def _pull_weights_(self, weights: list[Part | Computed], factor: float) -> None:
         self._pull_(self.target**self.k, self.k // 2, factor)
 
     def sigma(self) -> dict[str, Tensor]:

@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import Layer
-from neoteny.plasticity.method import Penalty, gradients_of
+from neoteny.plasticity.layers import Computed, Layer, Part
+from neoteny.plasticity.method import Penalty
 from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 
 
@@ -81,18 +81,16 @@ class Spectral(Penalty):
     def _matrix_layers(self) -> list[Layer]:
         return [layer for layer in self.layers if not layer.is_norm]
 
-    def _live(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    def _live(self) -> tuple[list[Part | Computed], list[Part | Computed], list[Part]]:
         """Weight matrices, scales and biases that are not frozen at the moment."""
-        weights: list[Tensor] = [layer.weight for layer in self._matrix_layers() if layer.weight.requires_grad]
-        scales: list[Tensor] = [layer.weight for layer in self.layers if layer.is_norm and layer.weight.requires_grad]
-        biases: list[Tensor] = [
-            layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad
-        ]
+        weights = [layer.weights for layer in self._matrix_layers() if layer.weights.live]
+        scales = [layer.weights for layer in self.layers if layer.is_norm and layer.weights.live]
+        biases = [layer.biases for layer in self.layers if layer.biases is not None and layer.biases.live]
         return weights, scales, biases
 
     def _vectors(self) -> tuple[list[Tensor], list[Tensor]]:
         """u and v of the weights returned by :meth:`_live`."""
-        live = [layer.weight.requires_grad for layer in self._matrix_layers()]
+        live = [layer.weights.live for layer in self._matrix_layers()]
         u, v = ([x for x, on in zip(side, live, strict=True) if on] for side in (self._u, self._v))
         return u, v
 
@@ -101,20 +99,21 @@ class Spectral(Penalty):
         _, v = self._vectors()
         return [torch.linalg.vector_norm(w.flatten(1) @ right) for w, right in zip(weights, v, strict=True)]
 
-    def _pull_weights_(self, weights: list[Tensor], factor: float) -> None:
+    def _pull_weights_(self, weights: list[Part | Computed], factor: float) -> None:
         """Add factor · (σ^k − t^k)σ^{k−1} u vᵀ to their gradients."""
         u, v = self._vectors()
-        sigma = power_iteration_([w.flatten(1) for w in weights], u, v)
+        sigma = power_iteration_([w.value.flatten(1) for w in weights], u, v)
         pull = factor * (sigma**self.k - self.target**self.k) * sigma ** (self.k - 1)
         pulled = torch._foreach_mul(u, list(pull.unbind()))
-        for gradient, left, right in zip(gradients_of(weights), pulled, v, strict=True):
+        for weight, left, right in zip(weights, pulled, v, strict=True):
+            gradient = weight.grad
             if gradient.is_contiguous():
                 gradient.flatten(1).addr_(left, right)
             else:
                 gradient.add_(torch.outer(left, right).view_as(gradient))
 
     def value(self) -> Tensor:
-        weights, scales, biases = self._live()
+        weights, scales, biases = ([part.value for part in parts] for parts in self._live())
         sigma = [s.flatten() for s in self._singular_values(weights)]
         return spectral_penalty(torch.cat(sigma) if sigma else torch.zeros(0), biases, scales, self.k, self.target)
 
@@ -125,12 +124,14 @@ class Spectral(Penalty):
         if weights:
             self._pull_weights_(weights, factor)
         if biases:
-            squares = torch.stack(torch._foreach_norm(biases)).square()
+            values = [b.value for b in biases]
+            squares = torch.stack(torch._foreach_norm(values)).square()
             pull = factor * squares ** (self.k - 1)
-            pulls = [p.expand_as(b) for p, b in zip(pull.unbind(), biases, strict=True)]
-            torch._foreach_addcmul_(gradients_of(biases), biases, pulls)
+            pulls = [p.expand_as(b) for p, b in zip(pull.unbind(), values, strict=True)]
+            torch._foreach_addcmul_([b.grad for b in biases], values, pulls)
         if scales:
-            torch._foreach_add_(gradients_of(scales), torch._foreach_sub(scales, 1), alpha=2 * self.strength)
+            away = torch._foreach_sub([scale.value for scale in scales], 1)
+            torch._foreach_add_([scale.grad for scale in scales], away, alpha=2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
         names = [layer.name for layer in self._matrix_layers()]

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import Heads
-from neoteny.plasticity.method import Penalty, gradients_of
+from neoteny.plasticity.layers import Computed, Part
+from neoteny.plasticity.method import Penalty
 from neoteny.plasticity.schedule import check_every, due, new_counter
+from neoteny.plasticity.survey import Heads
 
 
 def pair(weight: Tensor, target: Tensor) -> Tensor:
@@ -53,28 +54,29 @@ class Wasserstein(Penalty):
         check_every(self.every, least=1)
 
     def setup(self) -> None:
-        self._paired = {name: p.detach().clone(memory_format=torch.contiguous_format) for name, p in self._named()}
+        self._paired = {
+            name: part.value.detach().clone(memory_format=torch.contiguous_format)
+            for layer in self.layers
+            for name, part in layer.parts.items()
+        }
 
-    def _named(self) -> list[tuple[str, Tensor]]:
-        both = [(f"{layer.name}.{kind}", getattr(layer, kind)) for layer in self.layers for kind in ("weight", "bias")]
-        return [(name, p) for name, p in both if p is not None]
-
-    def _live(self) -> list[tuple[str, Tensor]]:
-        return [(name, p) for name, p in self._named() if p.requires_grad]
+    def _live(self) -> list[tuple[str, Part | Computed]]:
+        return [(name, part) for layer in self.layers for name, part in layer.parts.items() if part.live]
 
     def value(self) -> Tensor:
-        terms = [(p.flatten().sort().values - self._paired[name].flatten().sort().values) for name, p in self._live()]
+        live = [(part.value, self._paired[name]) for name, part in self._live()]
+        terms = [p.flatten().sort().values - paired.flatten().sort().values for p, paired in live]
         return sum((t.square().sum() for t in terms), torch.zeros(()))
 
     @torch.no_grad()
     def add_grad_(self) -> None:
         live = self._live()
         if due(self._updates, self.every):
-            for name, p in live:
-                self._paired[name].copy_(pair(p, self._paired[name]))
+            for name, part in live:
+                self._paired[name].copy_(pair(part.value, self._paired[name]))
         if live:
-            gradients = gradients_of([p for _, p in live])
-            torch._foreach_add_(gradients, [p for _, p in live], alpha=2 * self.strength)
+            gradients = [part.grad for _, part in live]
+            torch._foreach_add_(gradients, [part.value for _, part in live], alpha=2 * self.strength)
             torch._foreach_add_(gradients, [self._paired[name] for name, _ in live], alpha=-2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:

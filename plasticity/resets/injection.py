@@ -14,11 +14,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.layers import MATRICES, NORMS, Heads
 from neoteny.plasticity.method import Removable
 from neoteny.plasticity.resets.initial import draw, fresh, initial_scale
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.schedule import new_counter
+from neoteny.plasticity.survey import Heads
+from neoteny.plasticity.views import MATRICES, NORMS
 
 
 class Injected(nn.Sequential):
@@ -152,7 +153,8 @@ class PlasticityInjection(Occasional):
         for inner, child in part.named_modules():
             if isinstance(child, NORMS) and child.weight is not None:
                 child.weight.fill_(1)
-                child.bias.zero_()
+                if isinstance(shifts := getattr(child, "bias", None), Tensor):
+                    shifts.zero_()
             elif isinstance(child, MATRICES) and (scale := self._scales.get(f"{name}.{inner}".lstrip("."))) is not None:
                 child.weight.copy_(fresh(child.weight.shape, scale, self.generator, child.weight))
                 if child.bias is not None:

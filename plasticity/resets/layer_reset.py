@@ -12,10 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import Heads, Layer
+from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.resets.initial import draw, fresh
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import UnitMethod, forget_
+from neoteny.plasticity.survey import Heads
 
 
 @dataclass(kw_only=True, eq=False)

@@ -8,11 +8,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import Heads
+from neoteny.plasticity.layers import Computed, Part
 from neoteny.plasticity.resets.initial import another_draw
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import forget_
 from neoteny.plasticity.schedule import new_counter
+from neoteny.plasticity.survey import Heads
 
 
 @dataclass(kw_only=True, eq=False)
@@ -60,21 +61,23 @@ class ShrinkAndPerturb(Occasional):
 
     def setup(self) -> None:
         self._initial = {
-            name: p.detach().clone(memory_format=torch.contiguous_format) for name, p in self._named().items()
+            name: part.value.detach().clone(memory_format=torch.contiguous_format)
+            for name, part in self._named().items()
         }
 
-    def _named(self) -> dict[str, Tensor]:
-        both = {f"{layer.name}.{kind}": getattr(layer, kind) for layer in self.layers for kind in ("weight", "bias")}
-        return {name: p for name, p in both.items() if p is not None}
+    def _named(self) -> dict[str, Part | Computed]:
+        return {name: part for layer in self.layers for name, part in layer.parts.items()}
 
     def act(self) -> None:
         """Shrink and perturb now."""
         self._times += 1
-        for name, p in self._named().items():
-            if p.requires_grad:
-                p.mul_(self.shrink).add_(another_draw(self._initial[name], self.generator), alpha=self.perturb)
+        for name, part in self._named().items():
+            if part.live:
+                another = another_draw(self._initial[name], self.generator)
+                part.value.mul_(self.shrink).add_(another, alpha=self.perturb)
                 if self.moments == "reset":
-                    forget_(self.optimizer, p)
+                    for parameter in part.parameters:
+                        forget_(self.optimizer, parameter)
 
     def state(self) -> dict[str, Tensor]:
         return super().state() | {"times": self._times, **self._initial}

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.layers import NORMS, Layer, select_layers
+from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Method, Removable
 from neoteny.plasticity.resets.initial import draw, initial_scale
 from neoteny.plasticity.resets.wiring import Link, feeds, link_of
 from neoteny.plasticity.schedule import new_counter
+from neoteny.plasticity.survey import select_layers
+from neoteny.plasticity.views import MATRICES, NORMS
 
 
 def put_(tensor: Tensor, axis: int, units: Tensor, value: Tensor | float) -> None:
@@ -63,7 +65,7 @@ def reset_units_(
         norms: normalization layers of the units. Their scales become 1 and their shifts 0.
     """
     count = len(units)
-    incoming: list[tuple[nn.Parameter | None, Tensor | float]] = [
+    incoming: list[tuple[Tensor | None, Tensor | float]] = [
         (layer.weight, draw((count, *layer.weight.shape[1:]), scale[0], generator, layer.weight))
     ]
     if layer.bias is not None:
@@ -112,6 +114,11 @@ class UnitMethod(Method):
     _resets: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False)
     _notes: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     _passes: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def refuse(self, layer: Layer) -> str:
+        if layer.is_norm or isinstance(layer.owner, MATRICES):
+            return super().refuse(layer)
+        return f"units of {type(layer.owner).__name__}"
 
     def setup(self) -> None:
         self.layers = [layer for layer in self.layers if not layer.is_norm]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neoteny.plasticity.layers import MATRICES
+from neoteny.plasticity.views import MATRICES
 
 #: Operations between two layers that do not mix, add or reorder units, by their autograd names.
 TRANSPARENT = frozenset(

@@ -53,12 +53,15 @@ class Everything(nn.Module):
 def test_layers_are_chosen_by_the_type_of_their_module():
     module = Everything()
     chosen = select_layers(module, sgd(module), heads="include")
-    matrices = ["linear", "conv1d", "conv2d", "conv3d"]
+    matrices = ["linear", "conv1d", "conv2d", "conv3d", "embedding", "deconv"]
+    matrices += [f"gru.weight_{side}_l0.{gate}" for side in ("ih", "hh") for gate in "rzn"]
     norms = ["layer_norm", "group_norm", "batch_norm1d", "batch_norm2d", "batch_norm3d"]
     assert {layer.name: layer.is_norm for layer in chosen} == dict.fromkeys(matrices, False) | dict.fromkeys(
         norms, True
     )
     for layer in chosen:
+        if layer.name in ("embedding", "deconv") or layer.name.startswith("gru"):
+            continue
         assert layer.weight is module.get_submodule(layer.name).weight
         assert layer.bias is module.get_submodule(layer.name).bias
 
@@ -71,15 +74,15 @@ def test_matrix_of_a_convolution_is_its_kernel_reshaped():
     assert layer.matrix.data_ptr() == module.weight.data_ptr()
 
 
-def test_frozen_and_foreign_parameters_are_out():
+def test_frozen_layers_are_not_live_and_foreign_ones_are_out():
     net, target = mlp(4, 8, 8, 2), mlp(4, 8, 8, 2)
     net[0].requires_grad_(False)
     net[2].bias.requires_grad_(False)
     module = Parts(net=net, target=target)
     chosen = select_layers(module, sgd(net), heads="include")
-    assert names(chosen) == ["net.2", "net.4"]
-    assert chosen[0].bias is None
-    assert chosen[1].bias is net[4].bias
+    assert names(chosen) == ["net.0", "net.2", "net.4"]
+    assert [layer.weights.live for layer in chosen] == [False, True, True]
+    assert [layer.biases.live for layer in chosen] == [False, False, True]
 
 
 def test_bias_that_the_optimizer_does_not_hold_is_out():

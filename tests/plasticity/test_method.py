@@ -53,7 +53,7 @@ def test_idle_is_training_without_bit_for_bit(name: str):
 
 
 @every_method
-def test_layer_frozen_before_is_not_chosen(name: str):
+def test_layer_frozen_before_is_left_alone_until_it_is_trained(name: str):
     network = Network(seed=0)
     network.first[0].requires_grad_(False)
     method, optimizer = make(name, heads="include"), adam(network)
@@ -64,9 +64,12 @@ def test_layer_frozen_before_is_not_chosen(name: str):
         if part.name == "plasticity-injection":  # which leaves a Sequential with convolutions alone
             expected = {"first.3", "first.5"}
         assert expected <= chosen
-        assert "first.0" not in chosen
+        assert part.coverage()["first.0"] == "frozen"
     train(network, optimizer, range(3))
     assert torch.equal(network.first[0].weight, Network(seed=0).first[0].weight)
+    network.first[0].requires_grad_(True)
+    for part in parts(method):
+        assert part.coverage()["first.0"] == "acted on"
 
 
 @every_method
@@ -176,7 +179,7 @@ def test_attaching_twice_is_refused(name: str):
 @every_method
 @pytest.mark.parametrize("why", ["no layers", "another's parameters", "only", "frozen"])
 def test_nothing_to_act_on(name: str, why: str):
-    module = nn.Embedding(2, 2) if why == "no layers" else nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    module = nn.PReLU(2) if why == "no layers" else nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = adam(nn.Linear(1, 1) if why == "another's parameters" else module)
     module.requires_grad_(why != "frozen")
     only = (lambda name: name == "2") if why == "only" else None

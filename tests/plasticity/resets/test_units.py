@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neoteny.agents import DQN, PPO, SAC
 from neoteny.plasticity import LayerReset, ReDo
-from neoteny.plasticity.layers import Layer
+from neoteny.plasticity.layers import Layer, Part
 from neoteny.plasticity.resets.initial import initial_scale
 from neoteny.plasticity.resets.units import UnitMethod, reset_units_
 from neoteny.plasticity.resets.wiring import Link
@@ -158,7 +158,7 @@ def test_reset_touches_exactly_its_entries(kind: str, fused: bool):
     steps = {p: optimizer.state[p]["step"].clone() for p in network.parameters()}
     units = torch.tensor([True, False, True]) if kind == "mask" else torch.tensor([0, 2])
     reset_units_(
-        Layer("0", conv.weight, conv.bias, False), [Link("3", linear, 3, 0, 4)], units,
+        Layer("0", "0", conv, Part(conv.weight), Part(conv.bias), False), [Link("3", linear, 3, 0, 4)], units,
         torch.tensor([0.1, 0.0, 0.0]), torch.Generator().manual_seed(0), optimizer,
     )  # fmt: skip
     rows, columns = torch.tensor([True, False, True]), torch.tensor([1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1]).bool()
@@ -187,7 +187,7 @@ def test_initial_scale_by_hand():
     linear = nn.Linear(2, 2)
     linear.weight.data.copy_(torch.tensor([[3.0, 0.0], [0.0, 3.0]]))
     linear.bias.data.copy_(torch.tensor([3.0, 4.0]))
-    layer = Layer("", linear.weight, linear.bias, False)
+    layer = Layer("", "", linear, Part(linear.weight), Part(linear.bias), False)
     assert initial_scale(layer).tolist() == pytest.approx([4.5**0.5, 12.5**0.5, 1])
     linear.weight.data.copy_(torch.tensor([[3.0, 1.0], [0.0, 3.0]]))
     assert initial_scale(layer)[2] == 0
