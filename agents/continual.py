@@ -23,6 +23,7 @@ from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 from neoteny.plasticity import Handle, Method
 from neoteny.plasticity.optimizers import Prepared
 from neoteny.plasticity.seeding import own_seed
+from neoteny.plasticity.survey import ACTED_ON, survey
 
 #: Layers with one of these parts in their dotted name belong to the critic, all others to the actor, including a shared
 #: encoder.
@@ -147,6 +148,25 @@ class Continual(Saved):
     def role(self, name: str) -> str:
         """The role, ``actor`` or ``critic``, of the layer with this dotted name. Override for other naming schemes."""
         return "critic" if CRITIC.search(name) else "actor"
+
+    def coverage(self) -> dict[str, str]:
+        """What the methods do with each matrix that the agent trains, by name.
+
+        See :meth:`neoteny.plasticity.Method.coverage`; ``no method`` for a role that has none.
+        """
+        found = dict.fromkeys(self._sizes(), "no method")
+        for method in self.methods.values():
+            found |= method.coverage()
+        return found
+
+    def acted_on(self) -> float:
+        """The share of the weights in trained matrices that a method acts on."""
+        sizes, coverage = self._sizes(), self.coverage()
+        return sum(size for name, size in sizes.items() if coverage[name] == ACTED_ON) / max(1, sum(sizes.values()))
+
+    def _sizes(self) -> dict[str, int]:
+        surveys = [survey(self.policy, optimizer, "include") for optimizer in self.optimizers().values()]
+        return {name: size for found in surveys for name, size in found.sizes().items()}
 
     def begin_task(self, steps: int) -> None:
         """Begin a task of ``steps`` environment steps: schedules (learning rate, exploration) run over the task.

@@ -19,12 +19,11 @@ def spectral_norm(agent: Continual) -> dict[str, float]:
 
 
 def reg(agent: Continual) -> dict[str, float]:
-    """The scalars of each attached method, by role."""
-    return {
-        f"{role}/{name}": float(value)
-        for role, method in agent.methods.items()
-        for name, value in method.scalars().items()
-    }
+    """The scalars of each attached method, by role, and the share of the role's weights that it acts on."""
+    found = {f"{role}/acted_on": method.share() for role, method in agent.methods.items()}
+    for role, method in agent.methods.items():
+        found |= {f"{role}/{name}": float(value) for name, value in method.scalars().items()}
+    return found
 
 
 def optimizer(agent: Continual) -> dict[str, float]:

@@ -27,6 +27,9 @@ class Chain:
     Args:
         experiment: what to run.
 
+    Attributes:
+        coverage: what the agent's methods do with each matrix, as last seen.
+
     Raises:
         ConfigError: it cannot be run, or not in its folder; nothing has been written then.
     """
@@ -34,7 +37,7 @@ class Chain:
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
         self.env = experiment.make_env()
-        experiment.make_agent(self.env, 0)
+        self.coverage = experiment.make_agent(self.env, 0).coverage()
         self.folder = RunFolder(experiment.folder, experiment.plain)
 
     @property
@@ -73,6 +76,7 @@ class Chain:
         """Write what the segment has come to."""
         step = self.folder.state["step"] + segment.steps
         recorder.end_segment()
+        self.coverage = agent.coverage()
         if segment.ends_visit:
             row = recorder.row(step)
             tasks.add(row)

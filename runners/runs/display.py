@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from neoteny.plasticity.survey import ACTED_ON
 
 
 def number(value: float) -> str:
@@ -79,8 +81,14 @@ class Display:
         )
 
 
-def summary(rows: Sequence[dict[str, str]], title: str) -> None:
-    """The table of tasks, on standard output."""
+def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, str]) -> None:
+    """The table of tasks and what the methods act on, on standard output.
+
+    Args:
+        rows: of ``tasks.csv``.
+        title: what stands above the table.
+        coverage: what is done with each matrix, by name.
+    """
     table = Table(title=title, title_justify="left")
     for column in (
         "task",
@@ -101,3 +109,14 @@ def summary(rows: Sequence[dict[str, str]], title: str) -> None:
             *(number(float(row[key])) for key in ("return_mean", "return_final", "spectral_norm_max")),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    left = {name: what for name, what in coverage.items() if what != ACTED_ON}
+    if rows and "acted_on" in rows[-1] and len(left) < len(coverage):
+        rest = "; ".join(f"{', '.join(names)} ({what})" for what, names in _by_value(left).items())
+        print(f"Acted on:      {float(rows[-1]['acted_on']):.1%} of the weights{f', not: {rest}' if rest else ''}")
+
+
+def _by_value(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, value in texts.items():
+        found.setdefault(value, []).append(key)
+    return found

@@ -133,6 +133,7 @@ class Recorder(BaseCallback):
             "episodes": len(self.visit_returns.ended),
             **self.visit_returns.summary(),
             "spectral_norm_max": max(norms),
+            "acted_on": round(self.agent.acted_on(), 4),
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(steps / self.seconds, 1),
         }
