@@ -1,5 +1,6 @@
 """The examples of docs/extending.md, and the map in docs/architecture.md that leads to them."""
 
+import ast
 import csv
 import re
 import shlex
@@ -59,7 +60,17 @@ def test_an_example_is_short(name):
 
 
 def test_the_map_leads_to_every_example_and_to_files_that_are_there():
-    wanted = {"a-sequence", "an-environment", "a-shift", "an-agent", "an-encoder", "a-method", "a-metric", "a-program"}
+    wanted = {
+        "a-sequence",
+        "an-environment",
+        "a-shift",
+        "an-agent",
+        "an-encoder",
+        "a-network",
+        "a-method",
+        "a-metric",
+        "a-program",
+    }
     assert set(re.findall(r"extending\.md#([a-z-]+)", ARCHITECTURE)) == wanted
     headings = re.findall(r"^## (.*)$", EXTENDING, re.MULTILINE)
     assert wanted == {heading.lower().replace(" ", "-") for heading in headings}
@@ -130,6 +141,18 @@ def test_a_metric_is_logged_and_changes_nothing(examples):
     assert float(rows[1][-1]["weight_norm/action_net.weight"]) > 0
     common = [name for name in rows[0][0] if not name.startswith("time/")]
     assert [[row[name] for name in common] for row in rows[0]] == [[row[name] for name in common] for row in rows[1]]
+
+
+def test_a_network_of_ones_own(examples):
+    printed = run("my_network.py")
+    names = [f"lstm.weight_{side}_l0.{gate}" for side in ("ih", "hh") for gate in "ifgo"]
+    assert ast.literal_eval(printed) == dict.fromkeys(names, "acted on") | {"head": "output head"}
+    Path("try.py").write_text(
+        "import torch, my_cell\nfrom neoteny.plasticity import Spectral\ncell = my_cell.Cell(3, 5)\n"
+        "method = Spectral(heads='include')\nmethod.attach(cell, torch.optim.Adam(cell.parameters()))\n"
+        "print({layer.name: [*layer.matrix.shape, len(layer.bias)] for layer in method.layers})"
+    )
+    assert ast.literal_eval(run("try.py")) == {gate: [5, 8, 5] for gate in "ifgo"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""Networks that the methods were not written for: what is acted on, and that it is."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import sb3_contrib
+import torch
+from network_zoo import NETWORKS, Case
+from torch import Tensor, nn
+
+from neoteny.plasticity import Spectral
+from neoteny.plasticity.layers import layers_of
+
+every_network = pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS)
+
+
+def attach(case: Case, network: nn.Module, optimizer: torch.optim.Optimizer, method: Spectral) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        method.attach(network, optimizer)
+    messages = [str(each.message) for each in caught]
+    assert len(messages) == bool(case.others), messages
+    assert all(name in messages[0] for name in case.others)
+
+
+def task_loss(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+    parts = [outputs] if isinstance(outputs, Tensor) else outputs
+    return torch.stack([(part - 1).square().mean() for part in parts]).sum()
+
+
+def norms(module: nn.Module, names: list[str]) -> dict[str, float]:
+    """σ₁ by singular value decomposition."""
+    found = {layer.name: layer.matrix.detach().double() for layer in layers_of(module) if not layer.is_norm}
+    return {name: float(torch.linalg.svdvals(found[name])[0]) for name in names}
+
+
+def far_from_one(module: nn.Module, names: list[str]) -> dict[str, float]:
+    return {name: sigma for name, sigma in norms(module, names).items() if abs(sigma - 1) > 0.02}
+
+
+@every_network
+def test_exactly_these_matrices_are_acted_on(case: Case) -> None:
+    network = case.make()
+    method = Spectral()
+    attach(case, network, torch.optim.Adam(network.parameters()), method)
+    assert [layer.name for layer in method.layers if not layer.is_norm] == case.acted_on
+    coverage = method.coverage()
+    assert sorted(name for name, what in coverage.items() if what == "output head") == sorted(case.heads)
+    assert {name for name, what in coverage.items() if what.startswith("not supported")} == set(case.others)
+    assert coverage.keys() == {*case.acted_on, *case.heads, *case.others}
+
+
+@every_network
+def test_a_large_strength_brings_each_of_them_to_one(case: Case) -> None:
+    torch.manual_seed(0)
+    network, generator = case.make(), torch.Generator().manual_seed(1)
+    before = norms(network, case.acted_on)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    attach(case, network, optimizer, Spectral(strength=3.0))
+    for _ in range(300):
+        optimizer.zero_grad()
+        task_loss(network(case.data(generator))).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+    assert any(abs(sigma - 1) > 0.02 for sigma in before.values())
+    assert not far_from_one(network, case.acted_on)
+
+
+GATES = [
+    f"lstm_{who}.weight_{side}_l0.{gate}" for who in ("actor", "critic") for side in ("ih", "hh") for gate in "ifgo"
+]
+TORSOS = [f"mlp_extractor.{who}_net.{i}" for who in ("policy", "value") for i in (0, 2)]
+
+
+def test_recurrent_ppo_as_a_whole() -> None:
+    model = sb3_contrib.RecurrentPPO(
+        "MlpLstmPolicy",
+        "CartPole-v1",
+        n_steps=64,
+        batch_size=64,
+        learning_rate=3e-3,
+        policy_kwargs={"lstm_hidden_size": 32},
+        seed=0,
+        device="cpu",
+    )
+    method = Spectral(strength=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method.attach(model.policy, model.policy.optimizer)
+    assert sorted(layer.name for layer in method.layers) == sorted(GATES + TORSOS)
+    assert set(method.coverage().values()) == {"acted on", "output head"}
+    assert method.share() > 0.98
+    model.learn(4096)
+    assert not far_from_one(model.policy, GATES + TORSOS)
