@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import stable_baselines3 as sb3
 import torch
 from agent_zoo import CASES, difference, learned_state, weights
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from neoteny.plasticity import L2, Method, Penalty, Spectral
+from neoteny.plasticity import L2, Method, Penalty, Spectral, spectral_norms
 
 #: A norm that every gradient exceeds, and one that none does. SAC does not clip.
 NORMS = {"clipped": 0.02, "not clipped": 1e9}
@@ -141,3 +142,48 @@ def test_it_is_saved_and_the_loaded_agent_goes_on_exactly(name: str, tmp_path: A
         ends.append(weights(one))
     for key in ends[0]:
         assert torch.equal(ends[0][key], ends[1][key]), key
+
+
+# The size of the difference, as docs/methods.md has it --------------------------------------------------------------
+
+
+def stock(algorithm: type[BaseAlgorithm], monkeypatch: pytest.MonkeyPatch, *methods: Penalty) -> Any:
+    """The algorithm with its own settings after 20,480 steps of CartPole-v1; norms of its gradients ÷ max_grad_norm."""
+    norms = []
+    original = torch.nn.utils.clip_grad_norm_
+
+    def clip(*args: Any, **kwargs: Any) -> Tensor:
+        norms.append(original(*args, **kwargs))
+        return norms[-1]
+
+    agent = algorithm("MlpPolicy", "CartPole-v1", seed=0, device="cpu")
+    for method in methods:
+        method.attach(agent.policy, agent.policy.optimizer)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+        agent.learn(20_480)
+    return agent, torch.stack(norms) / agent.max_grad_norm
+
+
+@pytest.mark.slow
+def test_stock_ppo_clips_every_gradient_to_a_fiftieth_and_dqn_clips_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, factors = stock(sb3.PPO, monkeypatch)
+    assert len(factors) == 3200
+    assert (factors > 1).all()
+    low, median, high = factors.quantile(torch.tensor([0.05, 0.5, 0.95])).tolist()
+    assert 10 < low < 20 < 40 < median < 60 < 90 < high < 140
+    _, factors = stock(sb3.DQN, monkeypatch)
+    assert len(factors) > 5000
+    assert factors.max() < 1
+
+
+@pytest.mark.slow
+def test_after_clipping_pulls_singular_values_down_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = {}
+    for joins in ("after-clipping", "in-loss"):
+        method = Spectral(strength=1e-3, joins=joins)
+        agent, _ = stock(sb3.PPO, monkeypatch, method)
+        norms = spectral_norms(agent.policy)
+        ends[joins] = [norms[layer.name] for layer in method.layers]
+    assert len(ends["in-loss"]) == 4
+    assert all(late < early - 0.2 for late, early in zip(*ends.values(), strict=True))
