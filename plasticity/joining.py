@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Variable
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 #: after-clipping: just before the optimizer steps. in-loss: with the backward pass, so that clipping sees the sum.
 Joins = Literal["after-clipping", "in-loss"]
@@ -68,23 +69,31 @@ class InLoss:
         name: the penalty's, for messages.
         optimizer: trains the network.
         add: adds the penalty's gradient to the gradients.
-
-    Attributes:
-        hooks: to be removed when the penalty is detached.
     """
 
     def __init__(self, name: str, optimizer: Optimizer, add: Callable[[], None]):
-        self._name, self._add = name, add
+        self._name, self._optimizer, self._add = name, optimizer, add
         self._due, self._joined = True, False  # at once: some loops call zero_grad after the step
         self._warned = False
-        held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        self.hooks = [
-            ZeroGradHook(optimizer, self._begin),
-            *(p.register_post_accumulate_grad_hook(self._arrived) for p in held),
-        ]
+        self._start = ZeroGradHook(optimizer, self._begin)
+        self._watched: dict[int, RemovableHandle] = {}
+        self._watch()
+
+    def _watch(self) -> None:
+        """Hook the optimizer's parameters, also those added or unfrozen since."""
+        for group in self._optimizer.param_groups:
+            for p in group["params"]:
+                if p.requires_grad and id(p) not in self._watched:
+                    self._watched[id(p)] = p.register_post_accumulate_grad_hook(self._arrived)
+
+    def remove(self) -> None:
+        self._start.remove()
+        for handle in self._watched.values():
+            handle.remove()
 
     def _begin(self) -> None:
         self._due, self._joined = True, False
+        self._watch()
 
     def _arrived(self, _: Tensor) -> None:
         """A gradient was written. If it is the first of an update, add the penalty's once all are."""

@@ -236,7 +236,7 @@ class Penalty(Method):
         if self.joins == "after-clipping":
             return []
         self._in_loss = InLoss(self.name, self.optimizer, self._join)
-        return [*self._in_loss.hooks]
+        return [self._in_loss]
 
     def value(self) -> Tensor:
         """R(θ), without λ, as a differentiable scalar. :meth:`add_grad_` must add the gradient of exactly this."""

@@ -357,6 +357,30 @@ def test_distributed_data_parallel_does_not_overwrite_it(view: bool) -> None:
     assert (weights(ours) - weights(theirs)).abs().max() < 1e-9
 
 
+def test_parameters_unfrozen_or_added_later_count_too() -> None:
+    """Here the gradients come from layers that had none when the penalty was attached."""
+
+    def train(method: L2 | None) -> Tensor:
+        net = network()
+        net[3:].requires_grad_(False)
+        optimizer = torch.optim.Adam([*net[0].parameters(), *net[3].parameters()], lr=0.01)
+        if method:
+            method.attach(net, optimizer)
+        net[3:].requires_grad_(True)
+        optimizer.add_param_group({"params": list(net[4].parameters())})
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = (net[4](net[3](net[:3](INPUTS).detach())) - TARGETS).square().mean()
+            if not method:
+                loss = loss + 0.3 * sum(p.square().sum() for p in net[0].parameters())
+            loss.backward()
+            clip(net, 0.05)
+            optimizer.step()
+        return weights(net)
+
+    assert (train(L2(strength=0.3, joins="in-loss")) - train(None)).abs().max() < 1e-9
+
+
 # Several methods, and what is left behind ---------------------------------------------------------------------------
 
 
