@@ -39,7 +39,7 @@ class DQNConfig(OffPolicyConfig):
         exploration_fraction: fraction of a task over which ε is annealed.
         exploration_initial_eps: ε, the probability of a random action, at the start of a task.
         exploration_final_eps: ε after that fraction of the task.
-        max_grad_norm: gradients are clipped to this norm, before any penalty is added.
+        max_grad_norm: gradients are clipped to this norm, before a penalty is added, or with it (`joins`).
         double: double Q-learning.
         at_switch: what to do at a task switch.
     """

@@ -28,7 +28,8 @@ class PPOConfig(AgentConfig):
         clip_range: ε of the clipped objective.
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value loss.
-        max_grad_norm: gradients are clipped to this norm, before any penalty is added; .inf for no clipping.
+        max_grad_norm: gradients are clipped to this norm, before a penalty is added, or with it (`joins`); .inf
+            for no clipping.
         target_kl: the updates on a rollout stop early at 1.5 times this KL divergence from the policy that collected
             it; null for no early stopping.
         at_switch: what to do at a task switch.

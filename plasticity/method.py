@@ -9,12 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from neoteny.plasticity.joining import InLoss, Joins, unscale_
 from neoteny.plasticity.late import Watch
 from neoteny.plasticity.layers import Computed, Layer, Part
 from neoteny.plasticity.seeding import own_seed
@@ -224,23 +225,38 @@ class Method:
 
 @dataclass(kw_only=True, eq=False)
 class Penalty(Method):
-    """A regularizer λ·R(θ). Its gradient is added to the task's gradient just before the optimizer steps.
+    """A regularizer λ·R(θ), whose gradient is added to the task's gradient at each update.
 
-    It is added *after* gradient clipping: where the task's gradient is clipped, λ weighs more against it. Without
-    clipping this is the same as adding λ·R(θ) to the loss.
+    By default it is added *after* gradient clipping. Its pull on the weights is then λ∇R(θ) whether or not the task's
+    gradient was clipped: where that was divided by c, λ weighs c times as much against the task as in the loss. With
+    ``joins="in-loss"`` the sum of both is clipped, exactly as if λ·R(θ) were added to the loss. Where nothing is
+    clipped the two are the same.
 
     Attributes:
         strength: λ ≥ 0. At 0, training is bit for bit the same as without the penalty.
+        joins: after-clipping adds the gradient just before the optimizer steps; in-loss adds it in the backward pass,
+            so that clipping sees the sum. The same where nothing is clipped (SAC).
 
     Raises:
-        ValueError: ``strength`` is negative or not finite.
+        ValueError: ``strength`` is negative or not finite, ``joins`` is none of these, or, when the optimizer steps,
+            in-loss was chosen and a ``GradScaler`` scales the loss.
     """
 
     strength: float = 1e-4
+    joins: Joins = "after-clipping"
+    _in_loss: InLoss | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):
             raise ValueError(f"strength: a finite number of at least 0 is needed, got {self.strength}")
+        if self.joins not in get_args(Joins):
+            raise ValueError(f"joins: one of {', '.join(get_args(Joins))} is needed, got {self.joins!r}")
+
+    def connect(self, module: nn.Module) -> list[Removable]:
+        if self.joins == "after-clipping":
+            return []
+        self._in_loss = InLoss(self.label, self.optimizer, self._join)
+        return [self._in_loss]
 
     def value(self) -> Tensor:
         """R(θ), without λ, as a differentiable scalar. :meth:`add_grad_` must add the gradient of exactly this."""
@@ -260,12 +276,17 @@ class Penalty(Method):
             gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
             torch._foreach_add_(gradients_of(parameters), gradients, alpha=self.strength)
 
-    def before_step(self) -> None:
+    def _join(self) -> None:
         if self.strength:
             with torch.no_grad():
                 self.add_grad_()
                 for computed in self._computed:
                     computed.settle_()
+
+    def before_step(self) -> None:
+        """Add the gradient, unless it joined in the backward pass."""
+        if self.strength and not (self._in_loss and self._in_loss.joined()):
+            self._join()
 
     def after_closure(self, loss: Any) -> Any:
         """The loss with λ·R(θ) added: a line search compares losses."""
@@ -282,21 +303,6 @@ class Penalty(Method):
     def trainable(self) -> list[Tensor]:
         """The tensors of :meth:`live_parts`: parameters, or views of a part of one."""
         return [part.value for part in self.live_parts()]
-
-
-@torch.no_grad()
-def unscale_(optimizer: Optimizer) -> None:
-    """Divide the gradients by a GradScaler's scale, where the optimizer would do that itself inside ``step``.
-
-    ``GradScaler.step`` unscales beforehand, except for optimizers that can do it on their own (``fused=True``), which
-    it gives the scale as ``grad_scale``. A penalty that joins before that would be divided by it.
-    """
-    scale: Tensor | None = getattr(optimizer, "grad_scale", None)
-    if scale is None:
-        return
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    torch._foreach_div_(gradients, scale.to(gradients[0].device))
-    optimizer.grad_scale = None  # type: ignore[attr-defined]
 
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -44,6 +44,8 @@ WRONG = {
     "nested setting": (["--agent.network.hiden", "[8]"], ["agent.network.hiden"]),
     "wrong type": (["--agent.learning_rate", "fast"], ["agent.learning_rate", "valid number", "'fast'"]),
     "negative strength": (["--reg", "spectral", "--reg.strength", "-1"], ["reg.strength", "at least 0", "-1"]),
+    "unknown joining": (["--reg", "spectral", "--reg.joins", "x"], ["reg.joins", "after-clipping", "in-loss", "'x'"]),
+    "joining of a reset": (["--reg", "redo", "--reg.joins", "in-loss"], ["reg.joins", "tau"]),
     "no YAML": (["--reg", "spectral", "--reg.strength", "[1"], ["--reg.strength", "YAML", "'[1'"]),
     "no such head": (["--reg", "spectral", "--reg.heads", "[foo]"], ["heads", "'foo'", "mlp_extractor.policy_net.0"]),
     "too few steps": (["--num-envs", "1", "--agent.n_steps", "1"], ["n_steps", "greater than 1"]),
@@ -138,7 +140,14 @@ def test_print_config_is_complete_and_writes_nothing(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     assert continual_rl.main(["--print-config", "--reg", "spectral", "--reg.strength", "3e-4", "--seed", "5"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert shown["reg"] == {"method": "spectral", "heads": "exempt", "strength": 3e-4, "k": 2, "target": 1}
+    assert shown["reg"] == {
+        "method": "spectral",
+        "heads": "exempt",
+        "strength": 3e-4,
+        "joins": "after-clipping",
+        "k": 2,
+        "target": 1,
+    }
     assert shown["seed"] == 5
     assert shown["agent"]["network"]["hidden"]
     assert len(shown["env"]["tasks"]) >= 6
