@@ -197,8 +197,9 @@ class Method:
         self.generator.set_state(state["generator"].cpu())
         restore_(self, state)
         for key, tensor in self.state().items():
-            tensor.copy_(state[key])
-        stale = [key for key, tensor in self.state().items() if not _same(tensor, state[key])]
+            if key in state:
+                tensor.copy_(state[key])
+        stale = [key for key, tensor in self.state().items() if key in state and not _same(tensor, state[key])]
         if stale:
             raise ValueError(f"{self.name}: state() gives a copy of {', '.join(stale)}; give the tensors it keeps")
 

@@ -279,6 +279,18 @@ def test_who_overrides_state_is_not_warned_but_has_to_give_what_it_keeps():
         method.load_state_dict(state)
 
 
+def test_attributes_that_a_file_does_not_have_stay():
+    """As after an attribute was added to the class."""
+    method, other = Mine(), Mine()
+    network, optimizer = started(method)
+    train(network, optimizer, range(3))
+    started(other)
+    state = {key: t for key, t in method.state_dict().items() if not key.startswith(("Mine.mean", "Mine.count"))}
+    other.load_state_dict(state)
+    assert (other.seen, other.count) == (3, 0)
+    assert not other.mean.any()
+
+
 def test_state_of_another_class_is_refused():
     method, other = Mine(), Wider()
     for one in (method, other):
