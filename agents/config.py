@@ -108,6 +108,17 @@ class AgentConfig:
     normalize: Normalize = Normalize()
     optimizer: OptimizerSetting | None = ADAM
 
+    @model_validator(mode="after")
+    def _has_an_eps(self) -> Self:
+        if self.optimizer:
+            object.__setattr__(self, "optimizer", self.optimizer.with_eps(self.adam_eps))
+        return self
+
+    @property
+    def adam_eps(self) -> float:
+        """Adam's ε where none is given: 1e-8 with a replay buffer, else 1e-5, as in stable-baselines3's policies."""
+        return 1e-8 if hasattr(self, "buffer_size") else 1e-5
+
     @property
     def rollout_length(self) -> int:
         """Steps of the vectorized environment between two updates: ``train_freq``, or ``n_steps`` if on-policy."""

@@ -38,15 +38,24 @@ class OptimizerConfig:
     def policy_kwargs(self) -> dict[str, Any]:
         """Arguments of a stable-baselines3 policy. Adam runs fused: the same update in fewer, faster kernels."""
         cls = self.optimizer_class
-        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "name"}
+        settings = {name: value for name, value in given.items() if (name, value) != ("eps", None)}
         if issubclass(cls, torch.optim.Adam):
             settings["fused"] = True
         return {"optimizer_class": cls, "optimizer_kwargs": settings}
 
+    def with_eps(self, eps: float) -> OptimizerConfig:
+        """The same optimizer; if it is Adam and its ε was not given, with this one."""
+        unset = self.optimizer_class is torch.optim.Adam and getattr(self, "eps", eps) is None
+        return dataclasses.replace(self, eps=eps) if unset else self  # type: ignore[call-arg]
+
 
 @functools.cache
 def settings_of(cls: type[torch.optim.Optimizer]) -> type[OptimizerConfig]:
-    """The dataclass of an optimizer's settings: its constructor's keyword arguments, without the learning rate."""
+    """The dataclass of an optimizer's settings: its constructor's keyword arguments, without the learning rate.
+
+    Adam's ε is None unless given, for :meth:`OptimizerConfig.with_eps`.
+    """
     hints = get_type_hints(cls.__init__)
     taken = inspect.signature(cls.__init__).parameters.values()
     fields = [
@@ -54,6 +63,8 @@ def settings_of(cls: type[torch.optim.Optimizer]) -> type[OptimizerConfig]:
         for p in list(taken)[1:]
         if p.name not in NOT_SETTINGS and p.default is not p.empty
     ]
+    if cls is torch.optim.Adam:
+        fields = [("eps", float | None, dataclasses.field(default=None)) if f[0] == "eps" else f for f in fields]
     return dataclasses.make_dataclass(cls.__name__, fields, bases=(OptimizerConfig,), frozen=True)
 
 

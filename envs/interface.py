@@ -11,7 +11,7 @@ from gymnasium import spaces
 from neoteny.configs import ConfigError
 from neoteny.envs.backends import Backend
 from neoteny.envs.shifts import Array, Clock, Site, Transform, describe, identity
-from neoteny.envs.spaces import SharedSpaces
+from neoteny.envs.spaces import SharedSpaces, mask_width
 from neoteny.envs.tasks import Task
 
 
@@ -53,6 +53,7 @@ class Interface:
             self._transforms.append(transform)
         self._fit_observation: Callable[[Array], Array] = identity
         self._fit_action: Callable[[Array], Array] = identity
+        self._shared_action: spaces.Space[Any] = self.action_space
         self._changing = [t.parameters for t in self._transforms if t.parameters]
         self._parameters: dict[str, float] = {}
 
@@ -60,6 +61,7 @@ class Interface:
         """From now on, map observations and actions to and from the shared spaces."""
         self._fit_observation = shared.observe(self.observation_space, task_id)
         self._fit_action = shared.act(self.action_space, self._task.noop)
+        self._shared_action = shared.action
 
     def observe(self, observations: Array) -> Array:
         for transform in self._transforms:
@@ -71,6 +73,35 @@ class Interface:
         for transform in reversed(self._transforms):
             actions = transform.action(actions)
         return actions if self._offered is None else self._offered[actions]
+
+    def masks(self, num_envs: int) -> Array:
+        """The actions that the task has and the environments allow, (num_envs, actions of the shared space).
+
+        Raises:
+            ConfigError: the environments' masks do not fit their actions, or a shift does not map them.
+        """
+        own = self._backend.action_masks()
+        every = np.ones((num_envs, mask_width(self.action_space)), bool)
+        masks = every if own is None else self._own_masks(own)
+        return np.pad(masks, ((0, 0), (0, mask_width(self._shared_action) - masks.shape[1])))
+
+    def _own_masks(self, masks: Array) -> Array:
+        """The environments' masks, as masks of the actions that the agent is offered."""
+        width = mask_width(self._backend.action_space)
+        if masks.shape[1:] != (width,):
+            given = " x ".join(map(str, masks.shape[1:]))
+            raise ConfigError(f"{self._task.env}: action_masks() has to give {width} entries, got {given}")
+        if self._offered is not None:
+            masks = masks[:, self._offered]
+        for shift, transform in zip(self._task.shifts, self._transforms, strict=True):
+            if transform.mask:
+                masks = transform.mask(masks)
+            elif transform.action is not identity:
+                raise ConfigError(
+                    f"{shift.name}: it maps actions, and {self._task.env} has action_masks(); say how masks map, "
+                    f"Transform(mask=...)"
+                )
+        return masks
 
     def reward(self, rewards: Array) -> Array:
         for transform in self._transforms:

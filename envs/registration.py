@@ -67,6 +67,11 @@ class ContinualEnv(gym.Env[Array, Any]):
             self._waiting, observations = observations, info["final_obs"]
         return observations[0], float(rewards[0]), terminated, truncated, self._info(segment)
 
+    def action_masks(self) -> Array:
+        """The actions allowed next, see :meth:`~neoteny.envs.vector.ContinualVectorEnv.action_masks`."""
+        masks: Array = self._vector.action_masks()[0]
+        return masks
+
     @staticmethod
     def _info(segment: Segment) -> dict[str, Any]:
         return {"task": segment.visit.index, "env_id": segment.visit.task.env, "task_id": segment.visit.task_id}

@@ -77,7 +77,12 @@ class ContinualVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        raise NotImplementedError("the environments of a task sequence are not Python objects")
+        if method_name != "action_masks":
+            raise NotImplementedError(
+                f"{method_name}: of the environments of a task sequence, only action_masks can be called"
+            )
+        masks = self.vector.action_masks()
+        return [masks[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None

@@ -87,6 +87,22 @@ class SharedSpaces:
         return scale
 
 
+def mask_width(space: Any) -> int:
+    """The entries of an action mask, as in sb3-contrib: one for every value of every component.
+
+    Raises:
+        ConfigError: the actions are real-valued and have no masks.
+    """
+    match space:
+        case spaces.Discrete():
+            return int(space.n)
+        case spaces.MultiDiscrete():
+            return int(space.nvec.sum())
+        case spaces.MultiBinary():
+            return 2 * int(np.prod(space.shape))
+    raise ConfigError(f"action_masks: there are none for actions of {describe(space)}")
+
+
 def _unify(kind: str, names: Sequence[str], found: list[Any], unify: Callable[..., Any]) -> Any:
     for name, space in zip(names, found, strict=True):
         if not isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)):

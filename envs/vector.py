@@ -177,6 +177,19 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._lengths[last] = 0
         return {"final_obs": final, "_final_obs": last, "episode": episode, "_episode": ended}
 
+    def action_masks(self) -> Array:
+        """The actions allowed next in each environment: booleans, (num_envs, actions).
+
+        An action that the task lacks is never allowed; all others are, unless the environment has a method
+        ``action_masks()`` of its own that forbids it. Named and shaped as sb3-contrib's MaskablePPO asks for them.
+
+        Raises:
+            ConfigError: the actions are real-valued, the environments' masks do not fit them, or a shift does not map
+                masks.
+        """
+        assert self._backend is not None, "reset() comes before action_masks()"
+        return self._interface.masks(self.num_envs)
+
     def close_extras(self, **kwargs: Any) -> None:
         if self._backend is not None:
             self._backend.close()

@@ -62,6 +62,17 @@ class Compose(Method):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self._check(state)
-        for i, method in enumerate(self.methods):
-            mine = {k.removeprefix(f"{i}."): t for k, t in state.items() if k.startswith(f"{i}.")}
-            method.load_state_dict(mine)
+        for method, part in self._parts(state):
+            method.load_state_dict(part)
+
+    def _check(self, state: dict[str, Tensor]) -> None:
+        numbers = {str(i) for i in range(len(self.methods))}
+        if odd := sorted(key for key in state if key.partition(".")[0] not in numbers):
+            raise ValueError(f"{self.name}: this state is of another method or network (differs in: {', '.join(odd)})")
+        for method, part in self._parts(state):
+            method._check(part)
+
+    def _parts(self, state: dict[str, Tensor]) -> list[tuple[Method, dict[str, Tensor]]]:
+        """Each method with its part of the state."""
+        numbered = [(f"{i}.", method) for i, method in enumerate(self.methods)]
+        return [(m, {k.removeprefix(i): t for k, t in state.items() if k.startswith(i)}) for i, m in numbered]

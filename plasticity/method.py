@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from neoteny.plasticity.joining import InLoss, Joins, unscale_
 from neoteny.plasticity.late import Watch
 from neoteny.plasticity.layers import Computed, Layer, Part
+from neoteny.plasticity.own_state import own_state, prefix, restore_
 from neoteny.plasticity.seeding import own_seed
 from neoteny.plasticity.survey import ACTED_ON, Heads, Survey, survey
 
@@ -195,8 +196,11 @@ class Method:
         return {}
 
     def state(self) -> dict[str, Tensor]:
-        """The live tensors that training depends on, by name."""
-        return {}
+        """The live tensors that training depends on, by name.
+
+        By default these are the attributes that a class of your own has set: see :mod:`neoteny.plasticity.own_state`.
+        """
+        return own_state(self)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to resume exactly, as tensors. Settings are not included."""
@@ -207,17 +211,24 @@ class Method:
         """Restore the output of :meth:`state_dict`.
 
         Raises:
-            ValueError: the names or shapes in ``state`` do not match this method's state.
+            ValueError: the names or shapes in ``state`` do not match this method's state, or :meth:`state` gives
+                copies, which cannot be restored.
         """
         self._check(state)
         self.generator.set_state(state["generator"].cpu())
+        restore_(self, state)
         for key, tensor in self.state().items():
-            tensor.copy_(state[key])
+            if key in state:
+                tensor.copy_(state[key])
+        stale = [key for key, tensor in self.state().items() if key in state and not _same(tensor, state[key])]
+        if stale:
+            raise ValueError(f"{self.name}: state() gives a copy of {', '.join(stale)}; give the tensors it keeps")
 
     def _check(self, state: dict[str, Tensor]) -> None:
         mine = self.state_dict()
         odd = state.keys() ^ mine.keys()
         odd |= {key for key in mine.keys() - odd if state[key].shape != mine[key].shape}
+        odd = {key for key in odd if not key.startswith(prefix(self))}  # attributes may come and go
         if odd:
             names = ", ".join(sorted(odd))
             raise ValueError(f"{self.label}: this state is of another method or network (differs in: {names})")
@@ -303,6 +314,10 @@ class Penalty(Method):
     def trainable(self) -> list[Tensor]:
         """The tensors of :meth:`live_parts`: parameters, or views of a part of one."""
         return [part.value for part in self.live_parts()]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.to(one).nan_to_num())
 
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:

@@ -92,7 +92,7 @@ class SpectralNorm(Method):
     def state(self) -> dict[str, Tensor]:
         sides = (("u", self._u), ("v", self._v))
         vectors = {f"{s}.{layer.name}": x for s, side in sides for layer, x in zip(self.layers, side, strict=True)}
-        return {"updates": self._updates, **vectors}
+        return super().state() | {"updates": self._updates, **vectors}
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
@@ -207,7 +207,7 @@ class NormalizeAndProject(Method):
         torch._foreach_mul_([p for p, _ in scaled], [factor for _, factor in scaled])
 
     def state(self) -> dict[str, Tensor]:
-        return {"updates": self._updates, "norms": self._norms, "factors": self._factors}
+        return super().state() | {"updates": self._updates, "norms": self._norms, "factors": self._factors}
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:

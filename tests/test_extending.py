@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors import safe_open
 
 from neoteny.__main__ import COMMANDS
 from neoteny.runners import continual_rl, sweep
@@ -130,6 +131,15 @@ def test_an_agent_and_a_method_by_class_in_a_sweep(examples, monkeypatch, capsys
     (folder,) = Path("runs").glob("*/*/seed-0")
     assert folder.parent.name == "A2C-spectral+L1,methods.L1.strength=0.1"
     assert [part["method"] for part in yaml.safe_load(resolved())["reg"]["methods"]] == ["spectral", "my_method:L1"]
+
+
+def test_a_method_that_remembers(examples):
+    """Its attributes are in the checkpoint."""
+    train(*TINY, "--reg", "my_noise:Noise", "--agent.n_steps", "32", "--num-envs", "4")
+    (agent,) = Path("runs").rglob("checkpoints/*.safetensors")
+    with safe_open(agent, "pt") as file:
+        counts = [file.get_tensor(name) for name in file.keys() if name.endswith("Noise.count:int")]  # noqa: SIM118
+    assert [count.item() > 0 for count in counts] == [True]
 
 
 def test_a_metric_is_logged_and_changes_nothing(examples):

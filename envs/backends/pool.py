@@ -71,6 +71,9 @@ class EnvPoolBackend:
     def reset_where(self, mask: Array, observations: Array) -> None:
         observations[mask] = self._observe(self._pool.reset(np.flatnonzero(mask).astype(np.int32))[0])
 
+    def action_masks(self) -> None:
+        return None
+
     def parameter(self, name: str) -> float:
         raise ConfigError(f"{name}: EnvPool cannot change an environment's dynamics; choose backend: auto")
 

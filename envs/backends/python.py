@@ -21,7 +21,11 @@ from neoteny.envs.tasks import Task
 
 
 class Adjustable(gym.Wrapper[Any, Any, Any, Any]):
-    """A wrapper to read and change an environment's dynamics, also from another process."""
+    """A wrapper to read and change an environment's dynamics and to read its masks, also from another process."""
+
+    def masks(self) -> Array | None:
+        """What the environment's own ``action_masks()`` gives; None if it has no such method."""
+        return self.env.get_wrapper_attr("action_masks")() if self.env.has_wrapper_attr("action_masks") else None
 
     def parameter(self, name: str) -> float | ConfigError:
         """The value, or the error: raised in a worker process, an error would end it with a traceback."""
@@ -76,6 +80,10 @@ class VectorEnvBackend:
     def reset_where(self, mask: Array, observations: Array) -> None:
         observations[mask] = self._envs.reset(options={"reset_mask": mask})[0][mask]
 
+    def action_masks(self) -> Array | None:
+        own = getattr(self._envs.unwrapped, "action_masks", None)
+        return None if own is None else np.asarray(own(), bool)
+
     def close(self) -> None:
         self._envs.close()
 
@@ -89,6 +97,12 @@ class GymnasiumBackend(VectorEnvBackend):
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         makers = [maker(task)] * num_envs
         super().__init__(type(self).vectorized(makers, copy=True, autoreset_mode=AutoresetMode.DISABLED), seed)
+        self._masked = True
+
+    def action_masks(self) -> Array | None:
+        masks = self._envs.call("masks") if self._masked else [None]
+        self._masked = masks[0] is not None
+        return np.asarray(masks, bool) if self._masked else None
 
     def parameter(self, name: str) -> float:
         value = self._envs.call("parameter", name)[0]

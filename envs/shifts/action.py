@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pydantic.dataclasses import dataclass
 
 from neoteny.configs import ConfigError
-from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe
+from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe, identity
 from neoteny.envs.shifts.settings import Actions, Probability, Ramp
 
 
@@ -26,7 +26,10 @@ class PermuteAction(Shift):
         space = site.action_space
         if isinstance(space, spaces.Discrete):
             start, order = space.start, site.rng.permutation(int(space.n))
-            return Transform(action=lambda actions: (start + order[actions - start]).astype(actions.dtype))
+            return Transform(
+                action=lambda actions: (start + order[actions - start]).astype(actions.dtype),
+                mask=lambda masks: masks[:, order],
+            )
         if not isinstance(space, spaces.Box) or not space.shape:
             raise ConfigError(f"{self.name}: a Discrete or a Box action is needed, the task has {describe(space)}")
         low, high = space.low.reshape(-1), space.high.reshape(-1)
@@ -74,7 +77,7 @@ class StickyActions(Shift):
         def restart(begun: Array) -> None:
             first[begun] = True
 
-        return Transform(action=act, restart=restart)
+        return Transform(action=act, mask=identity, restart=restart)
 
 
 @dataclass(frozen=True)
@@ -109,4 +112,4 @@ class Slip(Shift):
             drawn = among[site.noise.integers(among.size, size=actions.shape)]
             return np.where(slips & np.isin(actions, among), drawn, actions).astype(actions.dtype)
 
-        return Transform(action=act)
+        return Transform(action=act, mask=identity)

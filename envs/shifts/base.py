@@ -74,6 +74,8 @@ class Transform:
         reward: maps the environments' rewards to the agent's.
         observation_space: the space of one shifted observation, if it changes; valid at every step of a ramp.
         parameters: the current values of the environments' parameters, by name.
+        mask: maps the masks of actions that the environments allow, (num_envs, actions), to masks of the agent's
+            actions. Needed with ``action`` if an environment has masks.
         restart: called with a mask of shape ``(num_envs,)`` of the environments in which an episode has just started.
     """
 
@@ -82,6 +84,7 @@ class Transform:
     reward: Callable[[Array], Array] = identity
     observation_space: spaces.Space[Any] | None = None
     parameters: Callable[[], dict[str, float]] | None = None
+    mask: Callable[[Array], Array] | None = None
     restart: Callable[[Array], None] | None = None
 
 

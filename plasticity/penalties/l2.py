@@ -75,7 +75,7 @@ class L2Init(Penalty):
             torch._foreach_add_(gradients, initial, alpha=-2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
-        return dict(self._initial)
+        return super().state() | self._initial
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:

@@ -72,7 +72,7 @@ class WholeSpectrum(Penalty):
             torch._foreach_add_([layer.weights.grad for layer in live], pulls, alpha=factor)
 
     def state(self) -> dict[str, Tensor]:
-        return {"updates": self._updates, **self._pulls}
+        return Penalty.state(self) | {"updates": self._updates, **self._pulls}  # no vectors, as Spectral has
 
 
 @dataclass(kw_only=True, eq=False)

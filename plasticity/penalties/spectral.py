@@ -135,7 +135,7 @@ class Spectral(Penalty):
 
     def state(self) -> dict[str, Tensor]:
         names = [layer.name for layer in self._matrix_layers()]
-        return {
+        return super().state() | {
             f"{side}.{name}": vector
             for side, vectors in (("u", self._u), ("v", self._v))
             for name, vector in zip(names, vectors, strict=True)

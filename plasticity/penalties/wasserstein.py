@@ -80,7 +80,7 @@ class Wasserstein(Penalty):
             torch._foreach_add_(gradients, [self._paired[name] for name, _ in live], alpha=-2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
-        return {"updates": self._updates, **self._paired}
+        return super().state() | {"updates": self._updates, **self._paired}
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:

@@ -34,7 +34,9 @@ class ContinualBackprop(UnitMethod):
     Cost per update: the mean and mean magnitude of the activations, and row sums of the outgoing weights. Maturity is
     counted on the host, so the device is synchronized only when new weights are copied to it.
 
-    The authors' Adam has a step count per entry, torch's one per tensor: use equal betas, see docs/methods.md.
+    The authors' Adam has a step count per entry, torch's one per tensor: use equal betas. They use weight decay of 1e-4
+    beside it. The bias correction, 1 − η^age, is 1 to rounding for all units older than ``maturity`` = 10,000, in their
+    code as here. See docs/methods.md.
 
     Attributes:
         replacement_rate: ρ, from 0 (never) to 1.

@@ -46,7 +46,9 @@ class SelfNormalizedResets(UnitMethod):
 
     Approximations of this implementation, not of the paper: the distribution is a histogram with bins in powers of two,
     and its quantile is rounded up; a unit with fewer than 1/η recorded times may be silent for ``patience`` updates; a
-    reset clears the unit's histogram; and units are tested every N updates instead of at each.
+    reset clears the unit's histogram; and units are tested every N updates instead of at each. Times are in updates,
+    and firing in two successive updates is a time of 1. The authors' code counts samples, leaves such times out of the
+    quantile, and keeps every threshold at 100 samples or more; docs/methods.md lists all differences.
 
     Cost per update: the maximum of each unit's activations, and about six operations on one vector of all units.
 

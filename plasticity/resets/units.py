@@ -261,7 +261,8 @@ class UnitMethod(Method):
 
     def state(self) -> dict[str, Tensor]:
         kept = {"scale": self._scales, "notes": self._notes, "passes": self._passes}
-        return {"resets": self._resets, **{f"{kind}.{name}": t for kind, of in kept.items() for name, t in of.items()}}
+        tensors = {f"{kind}.{name}": t for kind, of in kept.items() for name, t in of.items()}
+        return super().state() | {"resets": self._resets} | tensors
 
 
 def _together(parts: list[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import sb3_contrib
 import stable_baselines3 as sb3
 import torch
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from neoteny import configs
-from neoteny.agents import ActorCritic, Continual, ReplayAtSwitch, config_of
+from neoteny.agents import AGENTS, ActorCritic, Continual, ReplayAtSwitch, config_of
 from neoteny.configs import ConfigError
 from neoteny.plasticity import Spectral
 
@@ -63,6 +65,52 @@ def test_an_algorithm_keeps_its_own_optimizer_unless_told_otherwise() -> None:
     assert isinstance(own.policy.optimizer, torch.optim.RMSprop)
     config: Any = configs.build(config_of(cls), {"optimizer": "trac"}, "agent")
     assert type(cls(env="CartPole-v1", **config.arguments()).policy.optimizer).__name__ == "TRAC"
+
+
+def optimizers(agent: Any) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The kind and the settings of every optimizer of an agent, without those of how torch runs it."""
+    found = {name: value for name, value in vars(agent).items() if isinstance(value, torch.optim.Optimizer)}
+    modules = [("", agent.policy), *agent.policy.named_children()]
+    found |= {name: module.optimizer for name, module in modules if hasattr(module, "optimizer")}
+    return {
+        name: (type(o).__name__, {k: v for k, v in o.defaults.items() if k not in ("fused", "foreach")})
+        for name, o in found.items()
+    }
+
+
+def environment(algorithm: type) -> str:
+    return "CartPole-v1" if algorithm in (*DISCRETE, sb3_contrib.MaskablePPO) else "Pendulum-v1"
+
+
+EVERY_AGENT = [*map(continual, ALGORITHMS), *AGENTS.values()]
+
+
+@pytest.mark.parametrize("cls", EVERY_AGENT)
+def test_optimizers_are_those_of_the_stock_agent(cls: type[Continual]) -> None:
+    """Of an agent made from its default configuration, and of the algorithm with no more than its learning rate."""
+    config: Any = config_of(cls)()
+    algorithm: Any = next(base for base in cls.__mro__ if base.__module__.startswith(("stable_baselines3", "sb3_c")))
+    env = environment(algorithm)
+    small = {"buffer_size": 100} if "buffer_size" in configs.fields(type(config)) else {}
+    ours: Any = cls(env=env, **config.arguments() | small)
+    stock = algorithm("MlpLstmPolicy" if "Recurrent" in algorithm.__name__ else "MlpPolicy", env,
+                      learning_rate=config.learning_rate, **small)  # fmt: skip
+    assert optimizers(ours) == optimizers(stock)
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if issubclass(a, OnPolicyAlgorithm)])
+def test_adam_without_its_epsilon_is_that_of_the_policy_and_ones_own_wins(algorithm: type) -> None:
+    cls = continual(algorithm)
+
+    def eps(**settings: Any) -> float:
+        config: Any = configs.build(config_of(cls), {"optimizer": {"name": "adam", **settings}}, "agent")
+        assert configs.build(config_of(cls), {"optimizer": dataclasses.asdict(config.optimizer)}, "agent") == config
+        found: float = cls(env="CartPole-v1", **config.arguments()).policy.optimizer.defaults["eps"]
+        return found
+
+    assert eps() == eps(betas=[0.9, 0.9]) == 1e-5
+    assert eps(eps=1e-8) == 1e-8
+    assert eps(eps=1e-3, betas=[0.9, 0.9]) == 1e-3
 
 
 class Louder(Continual, sb3_contrib.QRDQN):

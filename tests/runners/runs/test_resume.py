@@ -66,11 +66,16 @@ def rows(folder: Path, file: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(("sequence", "options"), CASES.values(), ids=CASES)
 def test_killed_and_resumed(sequence: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare(sequence, ["--reg", "spectral", *options], tmp_path, monkeypatch)
+
+
+def compare(sequence: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed twice and resumed has the tables and the agent of one that never was."""
     file = tmp_path / "tiny.yaml"
     file.write_text(sequence)
 
     def command(out: str) -> tuple[list[str], Path]:
-        argv = ["--env", str(file), "--reg", "spectral", *SMALL, *options, "--out", str(tmp_path / out)]
+        argv = ["--env", str(file), *SMALL, *options, "--out", str(tmp_path / out)]
         return argv, parse(argv, "")[0].folder
 
     argv, whole = command("whole")
@@ -95,6 +100,43 @@ def test_killed_and_resumed(sequence: str, options: list[str], tmp_path: Path, m
     ours, theirs = map(load_file, (first, second))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+METHOD = """
+from dataclasses import dataclass
+
+from neoteny.plasticity import Method
+
+
+@dataclass(kw_only=True, eq=False)
+class Steady(Method):
+    \"\"\"Scales gradients by how they compare with their running mean; less and less.\"\"\"
+
+    name = "steady"
+
+    def setup(self):
+        self.count = 0
+        self.means = {}
+
+    def before_step(self):
+        self.count += 1
+        for layer in self.layers:
+            norm = layer.weight.grad.norm()
+            self.means[layer.name] = self.means.get(layer.name, norm).lerp(norm, 0.1)
+            layer.weight.grad.mul_(1 + self.means[layer.name] / (1 + norm) / self.count)
+
+    def scalars(self):
+        return {"mean": sum(self.means.values())}
+"""
+
+
+@pytest.mark.parametrize("case", ["dqn", "sac", "ppo, forgetting"])
+def test_a_method_of_ones_own_goes_on_too(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts in a plain number and keeps tensors in a dict, and says nothing of either."""
+    sequence, options = CASES[case]
+    (tmp_path / "my_steady.py").write_text(METHOD)
+    monkeypatch.syspath_prepend(tmp_path)
+    compare(sequence, ["--reg", "my_steady:Steady", *options], tmp_path, monkeypatch)
 
 
 def test_fresh_agents_explore_anew_in_every_task_also_where_switches_are_hidden(tmp_path: Path) -> None:
