@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+
+from neoteny.plasticity.heads import output_heads
 
 #: ``exempt`` skips output heads, ``include`` treats them like any other layer, a list names the layers that are heads.
 Heads = Literal["exempt", "include"] | Sequence[str]
@@ -16,8 +19,6 @@ MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 #: Normalization layers whose scales no method acts on.
 OTHER_NORMS = (nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-#: At the end of a ``Sequential`` these may squash an output (TD3's actions).
-SQUASHES = (nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def select_layers(
     optimizer: torch.optim.Optimizer,
     heads: Heads = "exempt",
     only: Callable[[str], bool] | None = None,
+    output_layers: Collection[str] | None = None,
 ) -> list[Layer]:
     """The Linear, Conv and normalization layers of ``module`` that ``optimizer`` trains.
 
@@ -63,11 +65,15 @@ def select_layers(
     Args:
         module: searched with all its submodules.
         optimizer: only its parameters can be selected.
-        heads: what to do with output heads, see :func:`output_heads`.
+        heads: what to do with output heads.
         only: a filter on layer names.
+        output_layers: the output heads, if known; None to find them, see :mod:`neoteny.plasticity.heads`.
 
     Raises:
-        ValueError: ``heads`` names a layer that does not exist.
+        ValueError: ``heads`` or ``output_layers`` names a layer that does not exist.
+
+    Warns:
+        UserWarning: ``heads`` is ``exempt``, and it is doubtful which layers are heads.
     """
     trained = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
     found: dict[int, tuple[str, nn.Module]] = {}
@@ -76,7 +82,7 @@ def select_layers(
         if isinstance(child, MATRICES + NORMS) and id(weight) in trained:
             found.setdefault(id(weight), (name, child))
     owners = dict(found.values())
-    left_out = _heads(module, owners, heads)
+    left_out = _heads(module, owners, heads, only, output_layers)
     return [
         Layer(
             name,
@@ -89,10 +95,23 @@ def select_layers(
     ]
 
 
-def _heads(module: nn.Module, owners: dict[str, nn.Module], heads: Heads) -> set[str]:
+def _heads(
+    module: nn.Module,
+    owners: dict[str, nn.Module],
+    heads: Heads,
+    only: Callable[[str], bool] | None,
+    output_layers: Collection[str] | None,
+) -> set[str]:
     """The names of the layers that ``heads`` skips."""
     if heads == "exempt":
-        return output_heads(module, owners)
+        if output_layers is not None:
+            if unknown := sorted(set(output_layers) - {name for name, _ in module.named_modules()}):
+                raise ValueError(f"output_layers: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
+            return set(output_layers)
+        choice = output_heads(module, {name: m for name, m in owners.items() if not isinstance(m, NORMS)})
+        if question := choice.question(only):
+            warnings.warn(question, stacklevel=4)
+        return set(choice.names)
     if heads == "include":
         return set()
     named = {heads} if isinstance(heads, str) else set(heads)
@@ -138,52 +157,3 @@ def coverage(
         skipped = HEAD if id(parameter) in supported else f"{NOT_SUPPORTED} ({kind})"
         found[name] = "" if id(parameter) in chosen else skipped
     return found
-
-
-def output_heads(module: nn.Module, layers: dict[str, nn.Module]) -> set[str]:
-    """The names of the module's output heads: the ``layers`` whose output feeds no other layer.
-
-    A layer is not a head if more than a squashing function follows it in its ``Sequential`` or in an enclosing one. Nor
-    is it a head if a layer registered later has an input width equal to its output width (for a convolution: a multiple
-    of its channels), or twice that width where no earlier layer explains it (a concatenated activation).
-    """
-    matrices = {name: layer for name, layer in layers.items() if isinstance(layer, MATRICES)}
-    order = list(matrices.values())
-    taken = {
-        name
-        for i, (name, layer) in enumerate(matrices.items())
-        if any(_takes(order[j], layer) or _takes_twice(order[j], layer, order[:j]) for j in range(i + 1, len(order)))
-    }
-    return {name for name in matrices if name not in taken and not _followed(module, name)}
-
-
-def _followed(module: nn.Module, name: str) -> bool:
-    path = name.split(".") if name else []
-    for depth in range(len(path)):
-        parent = module.get_submodule(".".join(path[:depth]))
-        if isinstance(parent, nn.Sequential):
-            later = list(parent)[list(parent._modules).index(path[depth]) + 1 :]
-            if not all(isinstance(m, SQUASHES) for m in later):
-                return True
-    return False
-
-
-def _takes(later: nn.Module, layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Linear):
-        return isinstance(later, nn.Linear) and later.in_features == layer.out_features
-    channels = layer.out_channels
-    if isinstance(later, nn.Linear):
-        return later.in_features % int(channels) == 0  # type: ignore[arg-type]
-    return bool(later.in_channels == channels)
-
-
-def _takes_twice(later: nn.Module, layer: nn.Module, before: Sequence[nn.Module]) -> bool:
-    """Whether ``later`` takes two features per unit of ``layer``: its input width is twice the number of units, and
-    neither a layer in ``before`` nor the network's own input explains that width."""
-    linear = isinstance(layer, nn.Linear)
-    if linear != isinstance(later, nn.Linear):
-        return False
-    inputs, outputs = ("in_features", "out_features") if linear else ("in_channels", "out_channels")
-    explained = {getattr(other, outputs, None) for other in before} | {getattr(before[0], inputs, None)}
-    width = getattr(later, inputs)
-    return bool(width == 2 * getattr(layer, outputs) and width not in explained)

@@ -7,7 +7,7 @@ loop without changes to the loop.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -73,6 +73,7 @@ class Method:
         *,
         seed: int = 0,
         only: Callable[[str], bool] | None = None,
+        output_layers: Collection[str] | None = None,
     ) -> Handle:
         """Act on the layers of ``module`` that ``optimizer`` trains, at every step, until the handle is removed.
 
@@ -82,13 +83,14 @@ class Method:
                 frozen layers.
             seed: the method's own generator is seeded from it. Global random state is neither read nor written.
             only: a filter on layer names.
+            output_layers: the names of the network's output heads, which ``heads: exempt`` skips; None to find them.
 
         Raises:
             ValueError: there is no layer to act on, or the method is already attached.
         """
         if self.layers:
             raise ValueError(f"{self.name}: this instance is attached already; make one per network")
-        self.layers = select_layers(module, optimizer, self.heads, only)
+        self.layers = select_layers(module, optimizer, self.heads, only, output_layers)
         self._coverage = coverage(module, optimizer, self.layers, only)
         self.optimizer = optimizer
         self.generator.manual_seed(own_seed(type(self).__qualname__, seed))
