@@ -29,7 +29,7 @@ from neoteny.plasticity.seeding import own_seed
 CRITIC = re.compile(r"(^|\.)(value_net|vf_features_extractor|critic|q_net|quantile_net)(\.|$)")
 
 
-#: The modules of stable-baselines3's and sb3-contrib's policies that end in an output layer, and what is in them, except
+#: The modules of stable-baselines3's and sb3-contrib's policies that end in an output layer, and what is in them. Not
 #: what plasticity injection adds.
 OUTPUTS = re.compile(
     r"(action_net|value_net|q_net\.q_net|quantile_net\.quantile_net|actor\.mu|actor\.log_std|critic\.qf\d+)"
