@@ -230,7 +230,7 @@ def given(layer: nn.Module) -> Width | None:
         case nn.Embedding() | nn.EmbeddingBag():
             return "features", layer.embedding_dim
         case _ if isinstance(layer, HEADS):
-            return "channels", layer.out_channels
+            return "channels", layer.out_channels  # type: ignore[return-value]
     return _attention(layer)
 
 
@@ -244,7 +244,7 @@ def taken(layer: nn.Module) -> Width | None:
         case nn.Embedding() | nn.EmbeddingBag():
             return None
         case _ if isinstance(layer, HEADS):
-            return "channels", layer.in_channels
+            return "channels", layer.in_channels  # type: ignore[return-value]
     return _attention(layer)
 
 
