@@ -30,6 +30,14 @@ from neoteny.plasticity.survey import ACTED_ON, survey
 CRITIC = re.compile(r"(^|\.)(value_net|vf_features_extractor|critic|q_net|quantile_net)(\.|$)")
 
 
+#: The modules of stable-baselines3's and sb3-contrib's policies that end in an output layer, and what is in them. Not
+#: what plasticity injection adds.
+OUTPUTS = re.compile(
+    r"(action_net|value_net|q_net\.q_net|quantile_net\.quantile_net|actor\.mu|actor\.log_std|critic\.qf\d+)"
+    r"(\.(?!added|removed)\w+)*"
+)
+
+
 class NonFiniteError(RuntimeError):
     """Training has diverged: a loss or a weight is not finite."""
 
@@ -99,7 +107,8 @@ class Continual(Saved):
         super()._setup_model()  # type: ignore[safe-super]  # the algorithm's
         for name, optimizer in self.optimizers().items():
             if isinstance(optimizer, Prepared):
-                optimizer.prepare(self.policy, seed=own_seed(name, self.seed or 0))
+                seed = own_seed(name, self.seed or 0)
+                optimizer.prepare(self.policy, seed=seed, output_layers=self._heads_of(optimizer))
         self._attach_methods()
 
     def _attach_methods(self) -> None:
@@ -126,6 +135,7 @@ class Continual(Saved):
                         optimizer,
                         seed=own_seed(f"{role}{name}", self.seed or 0),
                         only=names.__contains__,
+                        output_layers=self._heads_of(optimizer),
                     )
                     self._handles.append(handle)
                     self.methods[f"{role}{name}"] = method
@@ -167,6 +177,27 @@ class Continual(Saved):
     def _sizes(self) -> dict[str, int]:
         surveys = [survey(self.policy, optimizer, "include") for optimizer in self.optimizers().values()]
         return {name: size for found in surveys for name, size in found.sizes().items()}
+
+    def heads(self) -> set[str]:
+        """The dotted names of the policy's output layers, for ``heads: exempt``. Override for other naming schemes.
+
+        These are the last Linear layers of ``action_net``, ``value_net``, ``mu``, ``qf0`` and so on. Where an optimizer
+        trains none of them, its heads are found as in any network, see :mod:`neoteny.plasticity.heads`.
+        """
+        layers = [name for name, module in self.policy.named_modules() if isinstance(module, nn.Linear)]
+        last = {match[1]: name for name in layers if (match := OUTPUTS.fullmatch(name))}
+        return set(last.values())
+
+    def _heads_of(self, optimizer: torch.optim.Optimizer) -> set[str] | None:
+        """Those of :meth:`heads` that ``optimizer`` trains; None if there is none.
+
+        Raises:
+            ValueError: :meth:`heads` names a layer that the policy does not have.
+        """
+        layers, heads = dict(self.policy.named_modules()), self.heads()
+        if unknown := sorted(heads - layers.keys()):
+            raise ValueError(f"heads(): the policy has no layer {unknown[0]!r}")
+        return {name for name in heads if self._trains(optimizer, layers[name])} or None
 
     def begin_task(self, steps: int) -> None:
         """Begin a task of ``steps`` environment steps: schedules (learning rate, exploration) run over the task.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -30,9 +30,13 @@ class Compose(Method):
         *,
         seed: int = 0,
         only: Callable[[str], bool] | None = None,
+        output_layers: Collection[str] | None = None,
     ) -> Handle:
         seeds = [own_seed(str(i), seed) for i in range(len(self.methods))]
-        handles = [m.attach(module, optimizer, seed=s, only=only) for s, m in zip(seeds, self.methods, strict=True)]
+        handles = [
+            m.attach(module, optimizer, seed=s, only=only, output_layers=output_layers)
+            for s, m in zip(seeds, self.methods, strict=True)
+        ]
         return Handle([hook for handle in handles for hook in handle._hooks])
 
     def coverage(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ loop without changes to the loop.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, get_args
 
@@ -80,6 +80,7 @@ class Method:
         *,
         seed: int = 0,
         only: Callable[[str], bool] | None = None,
+        output_layers: Collection[str] | None = None,
     ) -> Handle:
         """Act on the layers of ``module`` that ``optimizer`` trains, at every step, until the handle is removed.
 
@@ -89,13 +90,14 @@ class Method:
                 that is frozen is left alone as long as it is.
             seed: the method's own generator is seeded from it. Global random state is neither read nor written.
             only: a filter on layer names.
+            output_layers: the names of the network's output heads, which ``heads: exempt`` skips; None to find them.
 
         Raises:
             ValueError: there is no layer to act on, or the method is already attached.
         """
         if self.layers:
             raise ValueError(f"{self.label}: this instance is attached already; make one per network")
-        self._survey = survey(module, optimizer, self.heads, only)
+        self._survey = survey(module, optimizer, self.heads, only, output_layers)
         self._refused = {layer.name: why for layer in self._survey.chosen if (why := self.refuse(layer))}
         chosen = [layer for layer in self._survey.chosen if layer.name not in self._refused]
         self.layers = chosen if any(layer.weights.live for layer in chosen) else []
@@ -110,7 +112,9 @@ class Method:
         if gaps := self._survey.gaps(self.refusals()):
             warnings.warn(f"{self.label} does not support {gaps}. coverage() lists all", stacklevel=2)
         self._computed = [layer.weights for layer in self.layers if isinstance(layer.weights, Computed)]
-        self._watch = Watch(self.label, optimizer, self._survey, lambda: survey(module, optimizer, self.heads, only))
+        self._watch = Watch(
+            self.label, optimizer, self._survey, lambda: survey(module, optimizer, self.heads, only, output_layers)
+        )
         before, after = optimizer.register_step_pre_hook, optimizer.register_step_post_hook
         return Handle([before(self._pre_hook), after(self._post_hook), self._watch, *connections])
 

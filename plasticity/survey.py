@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,6 +75,7 @@ def survey(
     optimizer: torch.optim.Optimizer,
     heads: Heads = "exempt",
     only: Callable[[str], bool] | None = None,
+    output_layers: Collection[str] | None = None,
 ) -> Survey:
     """Look through a module for what ``optimizer`` trains.
 
@@ -82,11 +84,15 @@ def survey(
     Args:
         module: searched with all its submodules.
         optimizer: only its parameters count.
-        heads: what to do with output heads, see :func:`~neoteny.plasticity.heads.output_heads`.
+        heads: what to do with output heads.
         only: a filter on the names of modules.
+        output_layers: the output heads, if known; None to find them, see :mod:`neoteny.plasticity.heads`.
 
     Raises:
-        ValueError: ``heads`` names a layer that does not exist.
+        ValueError: ``heads`` or ``output_layers`` names a layer that does not exist.
+
+    Warns:
+        UserWarning: ``heads`` is ``exempt``, and it is doubtful which layers are heads.
     """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     layers = []
@@ -94,7 +100,7 @@ def survey(
         if any(id(p) in held for p in layer.weights.parameters):
             biases = layer.biases if layer.biases is not None and id(layer.biases.parameter) in held else None
             layers.append(dataclasses.replace(layer, biases=biases))
-    skipped = _heads(module, layers, heads)
+    skipped = _heads(module, layers, heads, only, output_layers)
     known = {id(p) for layer in layers for part in layer.parts.values() for p in part.parameters}
     others = {}
     for name, parameter in module.named_parameters():
@@ -114,21 +120,36 @@ def select_layers(
     optimizer: torch.optim.Optimizer,
     heads: Heads = "exempt",
     only: Callable[[str], bool] | None = None,
+    output_layers: Collection[str] | None = None,
 ) -> list[Layer]:
     """The layers of ``module`` that ``optimizer`` trains, without those that ``heads`` skips. See :func:`survey`."""
-    return survey(module, optimizer, heads, only).chosen
+    return survey(module, optimizer, heads, only, output_layers).chosen
 
 
-def _heads(module: nn.Module, layers: Sequence[Layer], heads: Heads) -> frozenset[str]:
+def _heads(
+    module: nn.Module,
+    layers: Sequence[Layer],
+    heads: Heads,
+    only: Callable[[str], bool] | None,
+    output_layers: Collection[str] | None,
+) -> frozenset[str]:
     """The names of the layers that ``heads`` skips."""
     owners = {layer.module: layer.owner for layer in layers}
-    if heads == "exempt":
-        named = output_heads(module, owners)
-    elif heads == "include":
-        named = set()
+    if heads == "include":
+        return frozenset()
+    if heads != "exempt":
+        setting, named = "heads", {heads} if isinstance(heads, str) else set(heads)
+    elif output_layers is not None:
+        setting, named = "output_layers", set(output_layers)
     else:
-        named = {heads} if isinstance(heads, str) else set(heads)
-        known = owners.keys() | {layer.name for layer in layers}
-        if unknown := sorted(named - known):
-            raise ValueError(f"heads: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
+        setting = "heads"
+        choice = output_heads(module, {layer.module: layer.owner for layer in layers if not layer.is_norm})
+        named = set(choice.names)
+        if question := choice.question(only):
+            warnings.warn(question, stacklevel=4)
+    known = owners.keys() | {layer.name for layer in layers}
+    if setting == "output_layers":  # also those that another optimizer trains
+        known |= {name for name, _ in module.named_modules()}
+    if unknown := sorted(named - known):
+        raise ValueError(f"{setting}: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
     return frozenset(layer.name for layer in layers if {layer.name, layer.module} & named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -21,8 +22,9 @@ class Prepared(Protocol):
     """An optimizer that needs the network as well as its parameters. Our agents call :meth:`prepare` before its first
     step."""
 
-    def prepare(self, module: nn.Module, *, seed: int) -> None:
-        """``module`` contains the parameters this optimizer trains; ``seed`` is for its random draws."""
+    def prepare(self, module: nn.Module, *, seed: int, output_layers: Collection[str] | None = None) -> None:
+        """``module`` contains the parameters this optimizer trains; ``seed`` is for its random draws;
+        ``output_layers`` are the names of the module's output heads, or None where nobody has named them."""
 
 
 __all__ = ["OPTIMIZERS", "TRAC", "UPGD", "Muon", "Prepared"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from neoteny.plasticity.layers import Part
 from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
-from neoteny.plasticity.survey import select_layers
+from neoteny.plasticity.survey import Heads, select_layers
 
 
 class Muon(StepByStep):
@@ -69,23 +70,30 @@ class Muon(StepByStep):
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"adam": self.adam, "muon": self.muon}
 
-    def prepare(self, module: nn.Module, *, seed: int) -> None:
+    def prepare(self, module: nn.Module, *, seed: int, output_layers: Collection[str] | None = None) -> None:
         """See :meth:`choose_hidden`."""
-        self.choose_hidden(module)
+        self.choose_hidden(module, output_layers=output_layers)
 
-    def choose_hidden(self, module: nn.Module) -> list[str]:
+    def choose_hidden(
+        self, module: nn.Module, heads: Heads = "exempt", output_layers: Collection[str] | None = None
+    ) -> list[str]:
         """From now on Muon trains the hidden Linear layers of ``module``. Returns their names.
 
         They move to a new parameter group, at the end, with the learning rate of the group they were in, so call this
         before loading a state. Their optimizer state, if any, is cleared.
 
+        Args:
+            module: the network.
+            heads: as for methods, which output layers stay with Adam.
+            output_layers: the output heads, if known; None to find them.
+
         Raises:
-            ValueError: this was called before.
+            ValueError: this was called before, or a layer does not exist.
         """
         if any("ns_steps" in group for group in self.param_groups):
             raise ValueError("choose_hidden: the hidden layers of this optimizer were chosen already")
-        linear = [layer for layer in select_layers(module, self) if isinstance(layer.owner, nn.Linear)]
-        layers = [layer for layer in linear if isinstance(layer.weights, Part)]
+        found = select_layers(module, self, heads, output_layers=output_layers)
+        layers = [layer for layer in found if isinstance(layer.owner, nn.Linear) and isinstance(layer.weights, Part)]
         chosen = {id(layer.weight) for layer in layers}
         for group in list(self.param_groups):
             hidden = [p for p in group["params"] if id(p) in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class UPGD(StepByStep):
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_seed": self._seed, "chance": self.chance}
 
-    def prepare(self, module: nn.Module, *, seed: int) -> None:
+    def prepare(self, module: nn.Module, *, seed: int, output_layers: Collection[str] | None = None) -> None:
         """Use the agent's seed, if none was given."""
         if self._seed is None:
             self.chance.manual_seed(own_seed("UPGD", seed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -24,3 +26,19 @@ def update(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor)
     optimizer.zero_grad()
     network(inputs).square().mean().backward()
     optimizer.step()
+
+
+def mlp(*widths: int, last: tuple[nn.Module, ...] = ()) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1], *last)
+
+
+class Parts(nn.Module):
+    """Its submodules are its attributes, registered in the order given."""
+
+    def __init__(self, **parts: nn.Module):
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
