@@ -40,6 +40,8 @@ class HeadChoice:
         ]
         if not read:
             return ""
+        if len(read) > 5:
+            read[5:] = [f"and so on for {len(read) - 5} more"]
         return (
             f"heads: which layers are output heads was guessed from their widths, and is in doubt: {'; '.join(read)}. "
             f"To say it: heads={json.dumps(sorted(self.names))}, or whichever they are"

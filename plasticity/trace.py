@@ -62,17 +62,21 @@ def trace(module: nn.Module, owners: Collection[nn.Module]) -> Pass | None:
         module: has a ``forward`` of its own or, like a container, none.
         owners: the modules to be taken as one layer each. So are torch's own modules, other than ``Sequential``.
     """
-    forward = inspect.signature(type(module).forward).parameters.values()
-    defaults = {p.name: p.default for p in forward if p.default is not p.empty}
-    for arguments in ([defaults] if defaults else []) + [None]:
+    for with_defaults in (True, False):
         try:
             with _nothing_else_changes():
                 twin, same = _twin(module)
                 tracer = _Tracer({same[id(m)] for m in owners if id(m) in same})
-                return _Graph(tracer.trace(twin, arguments), twin, tracer).read()
+                return _Graph(tracer.trace(twin, _defaults(twin) if with_defaults else None), twin, tracer).read()
         except Exception:  # whatever a stranger's code raises when it meets no data
             continue
     return None
+
+
+def _defaults(module: nn.Module) -> dict[str, Any]:
+    """The arguments of ``forward`` that need not be given."""
+    taken = inspect.signature(type(module).forward).parameters.values()
+    return {p.name: p.default for p in taken if p.default is not p.empty}
 
 
 @contextmanager

@@ -82,20 +82,21 @@ def guess(
 
 def _match(ends: Iterable[_Port], takers: Mapping[_Port, Sequence[_Port]]) -> dict[_Port, _Port]:
     """As many ends as possible, the first ones first, each with a start of its own (augmenting paths)."""
+    by_end: dict[_Port, _Port] = {}
     by_start: dict[_Port, _Port] = {}
-
-    def place(end: _Port, tried: set[_Port]) -> bool:
-        for start in takers.get(end, []):
-            if start not in tried:
-                tried.add(start)
-                if start not in by_start or place(by_start[start], tried):
-                    by_start[start] = end
-                    return True
-        return False
-
-    for end in ends:
-        place(end, set())
-    return {end: start for start, end in by_start.items()}
+    for new in ends:
+        reached: dict[_Port, _Port] = {}  # starts, and the end that asks for each
+        queue = [new]
+        for end in queue:
+            asked = [start for start in takers.get(end, []) if start not in reached]
+            reached |= dict.fromkeys(asked, end)
+            if place := next((start for start in asked if start not in by_start), None):
+                while place:  # each end on the way moves on to the start it asked for
+                    end = by_start[place] = reached[place]
+                    place, by_end[end] = by_end.get(end), place
+                break
+            queue += [by_start[start] for start in asked]
+    return by_end
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ class _Joints:
 
     Attributes:
         fits: for each start, the ends of other blocks that it may take, with how well they fit.
-        inputs: the starts that take the network's input.
+        inputs: the starts that take the network's input: those that fit no end, and others of the same width. Where
+            every start fits an end, so that a width must be chosen, that of the fewest starts.
     """
 
     def __init__(self, module: nn.Module, blocks: Sequence[Block]):
@@ -134,6 +136,7 @@ class _Joints:
         self.inputs = self._inputs()
 
     def keeps_width(self, end: _Port) -> bool:
+        """Whether the block of ``end`` starts at the same width."""
         return any(start.block == end.block and start.width == end.width for start in self.starts)
 
     def takers(self) -> tuple[dict[_Port, list[_Port]], set[tuple[_Port, _Port]], dict[_Port, list[_Port]]]:
@@ -142,18 +145,16 @@ class _Joints:
         unsure: set[tuple[_Port, _Port]] = set()
         others: dict[_Port, list[_Port]] = {}
         free = self._free_inputs()
+        square = {end for end in self.ends if self.keeps_width(end)}
         for start, found in self.fits.items():
+            best = max(found.values(), default=EXACT)
             for end, fit in found.items():
-                if start in self.inputs:
-                    likely = start in free and fit == EXACT and self.keeps_width(end)
-                    possible = fit == EXACT
-                else:
-                    likely, possible = fit == max(found.values()), True
-                if likely:
+                is_input = start in self.inputs
+                if fit == best and (not is_input or (start in free and end in square and fit == EXACT)):
                     takers.setdefault(end, []).append(start)
-                    if start in self.inputs or fit == DOUBLE:
+                    if is_input or fit == DOUBLE:
                         unsure.add((end, start))
-                elif possible:
+                else:
                     others.setdefault(end, []).append(start)
         return takers, unsure, others
 
@@ -168,25 +169,21 @@ class _Joints:
 
     def _inputs(self) -> set[_Port]:
         inputs = self._of_width({start.width for start, found in self.fits.items() if not found})
-        while later := [start for start in self.starts if start.block not in self._fed(inputs)]:
-
-            def unlikely(start: _Port) -> tuple[int, int]:
-                same = [other for other in later if other.width == start.width]
-                return len(same), sum(end.width == start.width for end in self.ends)
-
-            inputs |= self._of_width({min(later, key=unlikely).width})
+        while later := self._not_fed(inputs):
+            widths = [start.width for start in later]
+            inputs |= self._of_width({min(later, key=lambda s: (widths.count(s.width), len(self.fits[s]))).width})
         return inputs
 
     def _of_width(self, widths: set[Width | None]) -> set[_Port]:
         return {start for start in self.starts if start.width in widths}
 
-    def _fed(self, inputs: set[_Port]) -> set[int]:
-        """The blocks that the input reaches."""
+    def _not_fed(self, inputs: set[_Port]) -> list[_Port]:
+        """The starts of blocks that ``inputs`` do not reach."""
         fed = {end.block for end in self.ends} - {start.block for start in self.starts}  # constants, indices
         fed |= {start.block for start in inputs}
-        while more := {s.block for s, ends in self.fits.items() if any(end.block in fed for end in ends)} - fed:
+        while more := {s.block for s, found in self.fits.items() if any(end.block in fed for end in found)} - fed:
             fed |= more
-        return fed
+        return [start for start in self.starts if start.block not in fed]
 
     def _double(self) -> None:
         """Let starts that nothing explains take two features per unit of an earlier block whose width no start has.
