@@ -90,7 +90,7 @@ def _match(ends: Iterable[_Port], takers: Mapping[_Port, Sequence[_Port]]) -> di
         for end in queue:
             asked = [start for start in takers.get(end, []) if start not in reached]
             reached |= dict.fromkeys(asked, end)
-            place = next((start for start in asked if start not in by_start), None)
+            place: _Port | None = next((start for start in asked if start not in by_start), None)
             if place:
                 while place:  # each end on the way moves on to the start it asked for
                     end = by_start[place] = reached[place]
