@@ -94,7 +94,9 @@ def _match(ends: Iterable[_Port], takers: Mapping[_Port, Sequence[_Port]]) -> di
             if place:
                 while place:  # each end on the way moves on to the start it asked for
                     end = by_start[place] = reached[place]
-                    place, by_end[end] = by_end.get(end), place
+                    left = by_end.get(end)
+                    by_end[end] = place
+                    place = left
                 break
             queue += [by_start[start] for start in asked]
     return by_end
