@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import math
 import re
@@ -127,20 +128,23 @@ class Continual(Saved):
                 continue
             for name, optimizer in self.optimizers().items():
                 names = {n for n, m in self.policy.named_modules() if self._trains(optimizer, m)}
-                names = {n for n in names if role in ("all", self.role(n))}
-                if names:
+                if any(self._plays(role, name) for name in names):
                     method = copy.deepcopy(template)
                     handle = method.attach(
                         self.policy,
                         optimizer,
                         seed=own_seed(f"{role}{name}", self.seed or 0),
-                        only=names.__contains__,
+                        only=functools.partial(self._plays, role),
                         output_layers=self._heads_of(optimizer),
                     )
                     self._handles.append(handle)
                     self.methods[f"{role}{name}"] = method
         if self.reg is not None and roles and not self.methods and any(roles.values()):
             raise ValueError(f"reg: this agent has no weights in the roles {', '.join(roles)}")
+
+    def _plays(self, role: str, name: str) -> bool:
+        """Whether the layer ``name`` is in ``role``; also one that is added later."""
+        return role in ("all", self.role(name))
 
     @staticmethod
     def _trains(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:

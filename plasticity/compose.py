@@ -16,7 +16,10 @@ from neoteny.plasticity.survey import ACTED_ON, Heads
 
 @dataclass(kw_only=True, eq=False)
 class Compose(Method):
-    """Several methods on one network, applied in the order given."""
+    """Several methods on one network, applied in the order given.
+
+    Those that add layers to the network are attached first, so that the others act on these layers too.
+    """
 
     name: ClassVar[str] = "compose"
 
@@ -33,9 +36,9 @@ class Compose(Method):
         output_layers: Collection[str] | None = None,
     ) -> Handle:
         seeds = [own_seed(str(i), seed) for i in range(len(self.methods))]
+        order = sorted(zip(seeds, self.methods, strict=True), key=lambda pair: not pair[1].adds_layers)
         handles = [
-            m.attach(module, optimizer, seed=s, only=only, output_layers=output_layers)
-            for s, m in zip(seeds, self.methods, strict=True)
+            method.attach(module, optimizer, seed=own, only=only, output_layers=output_layers) for own, method in order
         ]
         return Handle([hook for handle in handles for hook in handle._hooks])
 

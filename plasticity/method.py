@@ -54,6 +54,7 @@ class Method:
     :meth:`before_step`, :meth:`after_step` and :meth:`on_switch`. ``name`` is the method's name in YAML.
 
     Attributes:
+        adds_layers: whether attaching adds layers to the network.
         heads: ``exempt`` skips output heads, ``include`` treats them like any other layer, a list gives the names of
             the layers that are heads.
         layers: the layers acted on, once attached.
@@ -62,6 +63,7 @@ class Method:
     """
 
     name: ClassVar[str]
+    adds_layers: ClassVar[bool] = False
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "arbitrary_types_allowed": True}
 
     heads: Heads = "exempt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from neoteny.plasticity.layers import Layer, layers_of
 Heads = Literal["exempt", "include"] | Sequence[str]
 
 ACTED_ON = "acted on"
+#: In the name of what plasticity injection adds beside a head, which is a head too.
+INJECTED = re.compile(r"\.added\.\d+(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -152,4 +155,4 @@ def _heads(
         known |= {name for name, _ in module.named_modules()}
     if unknown := sorted(named - known):
         raise ValueError(f"{setting}: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
-    return frozenset(layer.name for layer in layers if {layer.name, layer.module} & named)
+    return frozenset(layer.name for layer in layers if {layer.name, INJECTED.sub("", layer.module)} & named)

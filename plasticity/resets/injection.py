@@ -108,6 +108,7 @@ class PlasticityInjection(Occasional):
     """
 
     name: ClassVar[str] = "plasticity-injection"
+    adds_layers: ClassVar[bool] = True
 
     heads: Heads = "include"
     times: int = 1

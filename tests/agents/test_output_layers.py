@@ -142,11 +142,15 @@ def test_the_optimizer_that_needs_hidden_layers_is_told_too() -> None:
 
 
 def test_plasticity_injection_beside_a_penalty_does_not_move_the_heads() -> None:
-    method = Compose(methods=(PlasticityInjection(), Spectral()))
+    method = Compose(methods=(Spectral(), PlasticityInjection()))
     agent = agent_of(sb3.DQN, 6, spaces.Discrete(6), reg=method)
     agent.on_switch()
     assert agent.policy.q_net.q_net.injections == 1
     assert agent.heads() == {"q_net.q_net.4"}
+    spectral, _ = agent.methods["all"].methods
+    assert {name for name, what in spectral.coverage().items() if what == "output head"} == {"q_net.q_net.added.0.4"}
+    assert spectral.coverage()["q_net.q_net.added.0.2"] == "acted on"
+    assert spectral.coverage()["q_net.q_net.2"] == "frozen"
 
 
 class Plain(ActorCriticPolicy):
