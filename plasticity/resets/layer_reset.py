@@ -16,6 +16,7 @@ from neoteny.plasticity.layers import Heads, Layer
 from neoteny.plasticity.resets.initial import draw, fresh
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import UnitMethod, forget_
+from neoteny.plasticity.resets.wiring import NOT_SEEN
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,21 +56,23 @@ class LayerReset(Occasional, UnitMethod):
         super().setup()
         self._heights = {layer.name: torch.tensor(-1) for layer in [*self.layers, *self._own_norms]}
 
-    def traced(self) -> None:
+    def rewired(self) -> None:
+        heights = self.wiring.heights(set(self._heights))
         for layer in self.layers:
-            if layer.name in self._successors:
-                height = self._height(layer.name, ())
-                for name in (layer.name, *(norm.name for norm in self._norms_of.get(layer.name, []))):
+            if layer.name in heights:
+                for name in (layer.name, *(norm.name for norm in self.norms_of(layer))):
                     if name in self._heights:
-                        self._heights[name].fill_(height)
-
-    def _height(self, name: str, above: tuple[str, ...]) -> int:
-        """The number of later layers that are acted on, on the longest path to an output."""
-        further = [n for n in self._successors.get(name, ()) if n in self._heights and n not in above]
-        return max((1 + self._height(n, (*above, name)) for n in further), default=0)
+                        self._heights[name].fill_(heights[layer.name])
 
     def watching(self) -> bool:
         return False
+
+    def acting(self) -> bool:
+        return self.every > 0 or self.at_switch
+
+    def refusals(self) -> dict[str, str]:
+        """The layers that no training pass has used; whole layers may be summed with others."""
+        return {name: reason for name, reason in super().refusals().items() if reason == NOT_SEEN}
 
     def act(self) -> None:
         """Re-initialize the last layers that have been used and are not frozen."""
