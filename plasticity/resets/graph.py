@@ -6,16 +6,17 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-#: Element by element on one tensor, by their autograd names. ``Mul``, ``Div`` and ``Pow`` may have two: gates and masks.
+#: Element by element on one tensor, by their autograd names.
 ELEMENTWISE = frozenset(
     "Relu LeakyRelu Elu Selu Celu Gelu Silu Mish Tanh Sigmoid Softplus LogSigmoid Hardtanh Hardswish Hardsigmoid "
     "Softshrink Hardshrink Threshold RreluWithNoise PreluKernel Clamp ClampMin ClampMax Neg Abs Sqrt Rsqrt Reciprocal "
     "Sign Exp Expm1 Log Log1P Erf Sin Cos Atan Asinh NativeDropout MaskedFill Clone ToCopy Alias Expand".split()
 )
+#: Element by element, and two tensors give one entry that means both: gates and masks.
 PRODUCTS = frozenset("Mul Div Pow".split())
 #: Several tensors of which one entry each gives one entry of the result.
 SUMS = frozenset("Add Sub Rsub Where Maximum Minimum Clamp".split())
@@ -33,8 +34,7 @@ DEPTH = 200
 SUMMED, SPREAD = "summed with others", "spread over others"
 
 
-@dataclass(frozen=True)
-class Tag:
+class Tag(NamedTuple):
     """What stands at the ``grad_fn`` of a module's output.
 
     Attributes:
@@ -101,26 +101,34 @@ class Graph:
         self._kinds: set[type] = set()
 
     def tag(self, output: Tensor, tag: Tag) -> None:
-        for node in {output.grad_fn, output._base.grad_fn if output._base is not None else None} - {None}:
+        node: Any = output.grad_fn
+        if node is not None:
             self._kinds.add(type(node))
-            node.metadata[self] = tag  # type: ignore[index, union-attr]
+            node.metadata[self] = tag
+            base: Any = output._base
+            if base is not None and base.grad_fn is not None:  # the graph goes on from there if it is changed in place
+                self._kinds.add(type(base.grad_fn))
+                base.grad_fn.metadata[self] = tag
 
     def tag_of(self, node: Any) -> Tag | None:
         return node.metadata.get(self) if type(node) in self._kinds else None
 
     def signature(self, node: Any, limit: int = 64) -> tuple[Any, ...]:
         """The operations and modules that ``node`` directly comes from: equal for equal routes."""
-        found: dict[Any, None] = {}
-        nodes, left = [node], limit
-        while nodes and left:
-            node, left = nodes.pop(), left - 1
-            tag = self.tag_of(node)
-            if tag is None or tag.through:
-                found[type(node)] = None
-                nodes += [tag.origin[0]] if tag else [parent for parent, _ in node.next_functions] if node else []
+        found: list[Any] = []
+        nodes = [node]
+        while nodes and len(found) < limit:
+            node = nodes.pop()
+            kind = type(node)
+            if kind in self._kinds and (tag := node.metadata.get(self)):
+                found.append(tag.name)
+                if tag.through:
+                    nodes.append(tag.origin[0])
             else:
-                found[tag.name] = None
-        return tuple(found)
+                found.append(kind)
+                if node is not None:
+                    nodes += [parent for parent, _ in node.next_functions]
+        return tuple(found) if len(found) < 4 else tuple(dict.fromkeys(found))
 
     def sources(self, at: Place, depth: int = 0) -> list[Source]:
         """Where the inputs at ``at`` come from, up to the nearest layers."""
@@ -137,7 +145,7 @@ class Graph:
             return self._spoiled([node], at, "too many operations on the way")
         if kind == "Cat" and node._saved_dim % 2**64 in (at.axis, (at.axis - len(at.shape)) % 2**64):
             return self._concatenated(at, depth)
-        if kind in SUMS and len(operands) > 1 or kind in ("Cat", "Stack"):
+        if (kind in SUMS and len(operands) > 1) or kind in ("Cat", "Stack"):
             return self._summed(at, kind, depth)
         written_in_place = kind.endswith("CopySlices") and len(operands) == 1
         if kind in ELEMENTWISE | PRODUCTS | SUMS or written_in_place:
@@ -193,13 +201,15 @@ class Graph:
             if i > last and last >= 0 and i - 1 == last:
                 start = whole - sum(w or 0 for w in widths[i:])
             if width is not None and not first <= i <= last:
-                part = replace(at, node=parent, index=index, offset=at.offset + start * at.repeat, span=width * at.repeat)
+                there = replace(at, node=parent, index=index)
+                part = replace(there, offset=at.offset + start * at.repeat, span=width * at.repeat)
                 found += self.sources(part, depth + 1)
                 start += width
         return found
 
     def _spoiled(self, nodes: Iterable[Any], at: Place, problem: str) -> list[Source]:
-        return [Source(name, -1, at.offset, at.span, 1, at.norms, problem) for name in dict.fromkeys(self.before(nodes))]
+        names = dict.fromkeys(self.before(nodes))
+        return [Source(name, -1, at.offset, at.span, 1, at.norms, problem) for name in names]
 
     def before(self, nodes: Iterable[Any]) -> Iterator[str]:
         """The names of all layers that ``nodes`` directly come from."""

@@ -202,9 +202,8 @@ class UnitMethod(Method):
         if not self.wiring.successors and "" not in self._told:
             self._told.add("")
             warnings.warn(
-                f"{self.name} has seen no units: no layer was called in training mode with gradients enabled since it was "
-                "attached. Call train() on the network; attach to the network and optimizer that are trained; do not "
-                "compile or script it, or attach after that to the network inside",
+                f"{self.name} has seen no units: no layer was called in training mode with gradients enabled. "
+                "Call train() on the network, attach to the one that this optimizer trains, do not compile or script it",
                 stacklevel=2,
             )
         refused = {n: r for n, r in self.refusals().items() if r != OUTPUT and n not in self._told}

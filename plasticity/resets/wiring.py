@@ -54,9 +54,10 @@ class Link:
 
     def activations(self, inputs: Tensor) -> Tensor:
         """The units' activations, from the consumer's input: (samples, units, positions)."""
-        axis = unit_axis(self.consumer, inputs.ndim)
-        inputs = inputs.reshape(-1, inputs.shape[-1]) if isinstance(self.consumer, nn.Linear) else inputs
-        inputs = inputs if axis else inputs.unsqueeze(0)
+        if isinstance(self.consumer, nn.Linear):
+            inputs = inputs.reshape(-1, inputs.shape[-1])
+        elif unit_axis(self.consumer, inputs.ndim) == 0:  # a single sample
+            inputs = inputs.unsqueeze(0)
         return inputs.narrow(1, self.offset, self.units * self.repeat).reshape(len(inputs), self.units, -1)
 
     def overlaps(self, offset: int, span: int) -> bool:
@@ -70,7 +71,8 @@ def is_plain(module: nn.Module) -> bool:
 
 def unit_axis(module: nn.Module, ndim: int) -> int:
     """The axis of a layer's input or output of ``ndim`` axes along which inputs or units lie."""
-    return ndim - 1 - (0 if isinstance(module, nn.Linear) else module.weight.ndim - 2)  # type: ignore[operator]
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return ndim + 1 - weight.ndim
 
 
 class Wiring:
@@ -103,35 +105,30 @@ class Wiring:
 
     def connect(self) -> list[Removable]:
         """Hook the modules that have parameters of their own, and the network's output."""
-        hooks: list[Removable] = [self._root.register_forward_hook(self._hook(self._root, "", self._end))]
+        on_end = self._hook(self._root, "", self._end)
+        hooks: list[Removable] = [self._root.register_forward_hook(on_end, with_kwargs=True)]
         names: dict[int, str] = {}  # one name for a weight that two modules share
         for name, child in self._root.named_modules():
             if ".parametrizations." in f".{name}.":
                 continue
             if isinstance(child, nn.MultiheadAttention):
                 self.problems[f"{name}.out_proj".lstrip(".")] = f"part of {_described(name, child)}"
-            if isinstance(child, THROUGH):
-                on_call = self._through
-            elif is_plain(child):
-                name = names.setdefault(id(child.weight), name)
-                self.modules.setdefault(name, child)
-                on_call = self._layer
-            elif child._parameters:
-                self.modules.setdefault(name, child)
-                on_call = self._other
-            else:
+            if not child._parameters and not isinstance(child, THROUGH):
                 continue
+            on_call: Callable[..., None] = self._through
+            if not isinstance(child, THROUGH):
+                on_call = self._layer if is_plain(child) else self._other
+                name = names.setdefault(id(child.weight), name) if is_plain(child) else name
+                self.modules.setdefault(name, child)
             hooks.append(child.register_forward_hook(self._hook(child, name, on_call), with_kwargs=True))
         return hooks
 
     def _hook(self, child: nn.Module, name: str, on_call: Callable[..., None]) -> Callable[..., None]:
         """A closure over one module: copies of the network copy the hooks, which then do nothing."""
 
-        def hook(module: nn.Module, *values: Any) -> None:
-            if torch.compiler.is_compiling() or module is not child:
-                return
-            if module.training and torch.is_grad_enabled():
-                on_call(child, name, *values)
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if module.training and torch.is_grad_enabled() and module is child and not torch.compiler.is_compiling():
+                on_call(child, name, args, kwargs, output)
 
         return hook
 
@@ -142,11 +139,9 @@ class Wiring:
         if self._is_new(name, inputs) or (inputs.grad_fn is None and name in self.into):
             axis = unit_axis(child, inputs.ndim)
             place = Place(inputs.grad_fn, inputs.output_nr, axis, 0, inputs.shape[axis])
-            found = self._graph.sources(place)
-            self._record(name, child, found)
-        self.successors.setdefault(name, {})
-        if output.grad_fn is not None:
-            self._graph.tag(output, Tag(name))
+            self._record(name, child, self._graph.sources(place))
+            self.successors.setdefault(name, {})
+        self._graph.tag(output, Tag(name))
         self._on_input(name, inputs)
 
     def _through(self, _: nn.Module, name: str, args: Any, kwargs: Any, output: Any) -> None:
@@ -161,25 +156,20 @@ class Wiring:
                 for source in self._graph.before([given.grad_fn]):
                     self.successors.setdefault(source, {})[name] = None
                     self.problems.setdefault(source, f"feeds {_described(name, child)}")
-        if not self._inner(child):
+        inner = not isinstance(child, nn.MultiheadAttention) and any(is_plain(module) for module in child.modules())
+        if not inner:  # else its layers are called one by one
             self.successors.setdefault(name, {})
             for result in tensors(output):
-                if result.grad_fn is not None:
-                    self._graph.tag(result, Tag(name))
+                self._graph.tag(result, Tag(name))
 
-    @staticmethod
-    def _inner(child: nn.Module) -> bool:
-        """Whether layers inside a module are called one by one."""
-        return not isinstance(child, nn.MultiheadAttention) and any(is_plain(m) for m in child.modules() if m is not child)
-
-    def _end(self, _: nn.Module, __: str, ___: Any, output: Any) -> None:
+    def _end(self, _: nn.Module, __: str, ___: Any, ____: Any, output: Any) -> None:
         for result in tensors(output):
             if result.grad_fn is not None and self._is_new("", result):
                 for source in self._graph.before([result.grad_fn]):
                     self._shown[source] = None
 
     def _is_new(self, name: str, inputs: Tensor) -> bool:
-        route = (name, *self._graph.signature(inputs.grad_fn))
+        route = (name, self._graph.signature(inputs.grad_fn))
         if route in self._routes:
             return False
         self._routes.add(route)
