@@ -113,7 +113,7 @@ class Graph:
     def tag_of(self, node: Any) -> Tag | None:
         return node.metadata.get(self) if type(node) in self._kinds else None
 
-    def signature(self, node: Any, limit: int = 64) -> tuple[Any, ...]:
+    def signature(self, node: Any, limit: int = 16) -> tuple[Any, ...]:
         """The operations and modules that ``node`` directly comes from: equal for equal routes."""
         found: list[Any] = []
         nodes = [node]
@@ -170,26 +170,28 @@ class Graph:
     def _summed(self, at: Place, kind: str, depth: int) -> list[Source]:
         """Operands that share the inputs: fine only if the inputs are the same units in each."""
         parents = at.node.next_functions
+        names = {frozenset(self.before([parent])) for parent, _ in parents}
+        if len(names) > 1:
+            return self._spoiled([at.node], at, SUMMED)
         if kind == "Stack":
             dim = _signed(at.node._saved_dim) % len(at.shape)
             if dim == at.axis:
                 return self._spoiled([at.node], at, "stacked along the units")
-            inner = replace(at, axis=at.axis - (dim < at.axis))
-            each = [self.sources(replace(inner, node=parent, index=i), depth + 1) for parent, i in parents]
+            at = replace(at, axis=at.axis - (dim < at.axis))
+            each = [self.sources(replace(at, node=parent, index=index), depth + 1) for parent, index in parents]
         else:
             each = [self._operand(at, parent, index, depth) for parent, index in parents]
-        alike = {tuple(replace(s, norms=()) for s in some) for some in each}
-        found = list(dict.fromkeys(s for some in each for s in some))
-        named = [s for s in found if s.name]
-        if len(alike) == 1 or not named:
+        found = list(dict.fromkeys(source for some in each for source in some))
+        named = [source for source in found if source.name]
+        if not named or len({tuple(replace(source, norms=()) for source in some) for some in each}) == 1:
             return found
-        return [replace(s, problem=s.problem or SUMMED) for s in named]
+        return [replace(source, problem=source.problem or SUMMED) for source in named]
 
     def _concatenated(self, at: Place, depth: int) -> list[Source]:
         """Parts of the inputs each: the widths of parts without gradient are not in the graph, so that of several of
         them, what lies in between has no known place."""
         parents, whole = at.node.next_functions, at.shape[at.axis]
-        widths = [None if p is None else _width(p, i, at.axis) for p, i in parents]
+        widths = [None if p is None else replace(at, node=p, index=i).shape[at.axis] for p, i in parents]
         unknown = [i for i, width in enumerate(widths) if width is None]
         if len(unknown) == 1:
             widths[unknown[0]] = whole - sum(width or 0 for width in widths)
@@ -230,10 +232,6 @@ class Graph:
 def _signed(dim: int) -> int:
     """Autograd keeps negative axes as large positive numbers."""
     return dim - 2**64 if dim >= 2**63 else dim
-
-
-def _width(node: Any, index: int, axis: int) -> int:
-    return int(node._input_metadata[index].shape[axis])
 
 
 def _moved(at: Place, kind: str) -> Place | None:

@@ -23,12 +23,12 @@ from neoteny.plasticity.resets.wiring import NOT_SEEN
 class LayerReset(Occasional, UnitMethod):
     """Re-initializes the last k layers, with biases, the norms after them, and their optimizer state.
 
-    The number of layers between a layer and the output is found from the forward passes before the first update. A
+    The number of layers between a layer and the output is that of the longest route in the training passes so far. A
     network with several outputs (actor and critic) has several last layers. New weights are drawn like the initial
     ones: orthogonal if those were, else uniform with the same mean square. The target networks of DQN and SAC follow by
     their usual updates; the paper resets them too.
 
-    Cost: forward passes are traced before the first update only; after that there is no cost per update.
+    Cost: a look at each layer's input in training passes, for new routes.
 
     Attributes:
         heads: ``include`` by default, so that the output layer counts as the last layer.
@@ -62,7 +62,7 @@ class LayerReset(Occasional, UnitMethod):
             if layer.name in heights:
                 for name in (layer.name, *(norm.name for norm in self.norms_of(layer))):
                     if name in self._heights:
-                        self._heights[name].fill_(heights[layer.name])
+                        self._heights[name].clamp_(min=heights[layer.name])  # routes seen before loading count too
 
     def watching(self) -> bool:
         return False

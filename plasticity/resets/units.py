@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from neoteny.plasticity.layers import Layer, select_layers
 from neoteny.plasticity.method import Method, Removable
 from neoteny.plasticity.resets.initial import draw, initial_scale
-from neoteny.plasticity.resets.wiring import OUTPUT, Link, Wiring
+from neoteny.plasticity.resets.wiring import FROZEN, OUTPUT, Link, Wiring
 from neoteny.plasticity.schedule import new_counter
 
 
@@ -85,9 +85,9 @@ def reset_units_(
 class UnitMethod(Method):
     """A method that acts on units: the outputs of Linear layers and the channels of convolutions.
 
-    :mod:`neoteny.plasticity.resets.wiring` finds the layers that a unit feeds, in the forward passes before the first
-    update. A unit is not changed if these cannot be determined (residual sums, recurrent layers), if one of them is
-    frozen or trained by another optimizer, or if it is an output. All outgoing weights of a unit belong to it, in
+    :mod:`neoteny.plasticity.resets.wiring` finds the layers that a unit feeds, in the training passes so far. A unit is
+    not changed if these cannot be determined (residual sums, recurrent layers), if one of them is frozen or trained by
+    another optimizer, or if it is an output: :meth:`refusals` says so. All outgoing weights of a unit belong to it, in
     whichever layer: ``heads`` and ``only`` select the layers whose units are acted on.
 
     A unit's activation is what the next layer receives, after activation function, normalization and pooling. With a
@@ -203,10 +203,10 @@ class UnitMethod(Method):
             self._told.add("")
             warnings.warn(
                 f"{self.name} has seen no units: no layer was called in training mode with gradients enabled. "
-                "Call train() on the network, attach to the one that this optimizer trains, do not compile or script it",
+                "Call train() on the network, attach to the one that this optimizer trains, and do not compile it",
                 stacklevel=2,
             )
-        refused = {n: r for n, r in self.refusals().items() if r != OUTPUT and n not in self._told}
+        refused = {n: r for n, r in self.refusals().items() if r not in (OUTPUT, FROZEN) and n not in self._told}
         self._told |= refused.keys()
         if refused:
             listed = "; ".join(f"{name}: {reason}" for name, reason in refused.items())

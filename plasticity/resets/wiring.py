@@ -24,7 +24,7 @@ THROUGH = (
 )  # fmt: skip
 
 #: Why a layer's units are left alone, although nothing is odd about it.
-OUTPUT, NOT_SEEN = "output", "not seen in a training pass"
+OUTPUT, FROZEN, NOT_SEEN = "output", "frozen", "not seen in a training pass"
 
 
 @dataclass(frozen=True)
@@ -184,16 +184,16 @@ class Wiring:
                 self._norm_users.setdefault(norm, {})[source.name] = None
             if source.name:
                 self.successors[source.name][name] = None
-            module = self.modules.get(source.name)
-            link = None
-            if module is not None and is_plain(module):
-                link = self._link(source, module, name, child)
-            elif not source.name:
+            else:
                 self._bare.setdefault(name, []).append((source.offset, source.span))
+        for source, link in [(source, self._link(source, name, child)) for source in found]:
             self._find_shared(source, link, name, known)
 
-    def _link(self, source: Source, producer: nn.Module, name: str, consumer: nn.Module) -> Link | None:
-        """How the units of ``producer`` enter ``consumer``; None, and a problem, if that cannot be determined."""
+    def _link(self, source: Source, name: str, consumer: nn.Module) -> Link | None:
+        """How the units of a layer enter ``consumer``; None, and a problem, if that cannot be determined."""
+        producer = self.modules.get(source.name)
+        if not source.name or producer is None or not is_plain(producer):
+            return None
         units = len(producer.weight)  # type: ignore[arg-type]
         problem = source.problem
         if not problem and (source.span != units * source.repeat or source.axis != unit_axis(producer, 0)):
@@ -251,7 +251,7 @@ class Wiring:
         if name in self._shown:
             return "also an output of the network"
         if not self.modules[name].weight.requires_grad:
-            return "frozen"
+            return FROZEN
         for link in self.links[name]:
             if not link.consumer.weight.requires_grad:
                 return f"feeds {link.name}, which is frozen"
@@ -270,15 +270,16 @@ class Wiring:
     def heights(self, counted: set[str]) -> dict[str, int]:
         """By layer that was seen, how many of ``counted`` come after it on the longest path to an output."""
         known: dict[str, int] = {}
-
-        def height(name: str) -> int:
-            if name not in known:
-                known[name] = 0  # while its successors are looked at: for layers that feed themselves
-                after = [name_ for name_ in self.successors.get(name, ()) if name_ != name]
-                known[name] = max(((name_ in counted) + height(name_) for name_ in after), default=0)
-            return known[name]
-
-        return {name: height(name) for name in self.successors}
+        opened, stack = set[str](), list(self.successors)
+        while stack:
+            name = stack.pop()
+            after = self.successors.get(name, {})
+            if name in opened:  # what comes after is known, unless it leads back here
+                known.setdefault(name, max(((n in counted) + known.get(n, 0) for n in after if n != name), default=0))
+            else:
+                opened.add(name)
+                stack += [name, *(n for n in after if n not in opened)]
+        return known
 
 
 def tensors(values: Any) -> Iterator[Tensor]:

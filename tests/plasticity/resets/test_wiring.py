@@ -289,6 +289,38 @@ def test_a_layer_put_before_one_that_is_known_has_outgoing_weights_of_zero():
     assert (network.c.weight == 0).all()
 
 
+def test_heights_stay_when_frozen_layers_hide_a_route():
+    network = Routed()
+    optimizer, method = adam(network), LayerReset(last=2)
+    method.attach(network, optimizer)
+    step(network, optimizer, torch.randn(8, 4))
+    again, moments = LayerReset(last=2), adam(network)
+    again.attach(network, moments)
+    again.load_state_dict(method.state_dict())
+    network.a.requires_grad_(False)
+    step(network, moments, torch.randn(8, 4))
+    assert {name: int(height) for name, height in again._heights.items()} == {"a": 2, "b": 1, "c": 0}
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(self.inner(x).relu())
+
+
+def test_a_network_of_many_blocks():
+    """Deeper than Python's stack."""
+    network = nn.Sequential(nn.Linear(3, 4), *(Residual() for _ in range(600)), nn.Linear(4, 2))
+    optimizer, method = torch.optim.SGD(network.parameters(), lr=0.0), LayerReset()
+    method.attach(network, optimizer)
+    step(network, optimizer, torch.randn(2, 3))
+    assert int(method._heights["0"]) == 1201
+    assert sum(not method.wiring.refusal(layer.name, method._trained) for layer in method.layers) == 600
+
+
 def test_a_shared_norm_is_left_alone():
     d, norm = nn.Linear(6, 3), nn.LayerNorm(6)
     network = Net(lambda n, x: n.c(n.norm(n.a(x))) + n.d(n.norm(n.b(x))), norm=norm, d=d)
