@@ -103,8 +103,8 @@ class ContinualBackprop(UnitMethod):
 
     def _by_consumer(self, layer: Layer) -> list[list[Link]]:
         """The links of a layer, grouped by consumer; a group has one link per time that a unit enters the consumer."""
-        names = dict.fromkeys(link.name for link in self._links[layer.name])
-        return [[link for link in self._links[layer.name] if link.name == name] for name in names]
+        names = dict.fromkeys(link.name for link in self.wiring.links[layer.name])
+        return [[link for link in self.wiring.links[layer.name] if link.name == name] for name in names]
 
     def _outgoing(self, layer: Layer, entries: int) -> Tensor:
         """Σ_k |w_ik| over all outgoing weights of each unit, (units, entries)."""

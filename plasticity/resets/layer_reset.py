@@ -16,6 +16,7 @@ from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.resets.initial import draw, fresh
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import UnitMethod, forget_
+from neoteny.plasticity.resets.wiring import NOT_SEEN
 from neoteny.plasticity.survey import Heads
 
 
@@ -23,12 +24,12 @@ from neoteny.plasticity.survey import Heads
 class LayerReset(Occasional, UnitMethod):
     """Re-initializes the last k layers, with biases, the norms after them, and their optimizer state.
 
-    The number of layers between a layer and the output is found from the forward passes before the first update. A
+    The number of layers between a layer and the output is that of the longest route in the training passes so far. A
     network with several outputs (actor and critic) has several last layers. New weights are drawn like the initial
     ones: orthogonal if those were, else uniform with the same mean square. The target networks of DQN and SAC follow by
     their usual updates; the paper resets them too.
 
-    Cost: forward passes are traced before the first update only; after that there is no cost per update.
+    Cost: a look at each layer's input in training passes, for new routes.
 
     Attributes:
         heads: ``include`` by default, so that the output layer counts as the last layer.
@@ -56,21 +57,23 @@ class LayerReset(Occasional, UnitMethod):
         super().setup()
         self._heights = {layer.name: torch.tensor(-1) for layer in [*self.layers, *self._own_norms]}
 
-    def traced(self) -> None:
+    def rewired(self) -> None:
+        heights = self.wiring.heights(set(self._heights))
         for layer in self.layers:
-            if layer.name in self._successors:
-                height = self._height(layer.name, ())
-                for name in (layer.name, *(norm.name for norm in self._norms_of.get(layer.name, []))):
+            if layer.name in heights:
+                for name in (layer.name, *(norm.name for norm in self.norms_of(layer))):
                     if name in self._heights:
-                        self._heights[name].fill_(height)
-
-    def _height(self, name: str, above: tuple[str, ...]) -> int:
-        """The number of later layers that are acted on, on the longest path to an output."""
-        further = [n for n in self._successors.get(name, ()) if n in self._heights and n not in above]
-        return max((1 + self._height(n, (*above, name)) for n in further), default=0)
+                        self._heights[name].clamp_(min=heights[layer.name])  # routes seen before loading count too
 
     def watching(self) -> bool:
         return False
+
+    def acting(self) -> bool:
+        return self.every > 0 or self.at_switch
+
+    def refusals(self) -> dict[str, str]:
+        """The layers that no training pass has used; whole layers may be summed with others."""
+        return {name: reason for name, reason in super().refusals().items() if reason == NOT_SEEN}
 
     def act(self) -> None:
         """Re-initialize the last layers that have been used and are not frozen."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Method, Removable
 from neoteny.plasticity.resets.initial import draw, initial_scale
-from neoteny.plasticity.resets.wiring import Link, feeds, link_of
+from neoteny.plasticity.resets.wiring import FROZEN, OUTPUT, Link, Wiring
 from neoteny.plasticity.schedule import new_counter
 from neoteny.plasticity.survey import select_layers
-from neoteny.plasticity.views import MATRICES, NORMS
+from neoteny.plasticity.views import MATRICES
 
 
 def put_(tensor: Tensor, axis: int, units: Tensor, value: Tensor | float) -> None:
@@ -87,9 +87,9 @@ def reset_units_(
 class UnitMethod(Method):
     """A method that acts on units: the outputs of Linear layers and the channels of convolutions.
 
-    :mod:`neoteny.plasticity.resets.wiring` finds the layers that a unit feeds, in the forward passes before the first
-    update. A unit is not changed if these cannot be determined (residual sums, recurrent layers), if one of them is
-    frozen or trained by another optimizer, or if it is an output. All outgoing weights of a unit belong to it, in
+    :mod:`neoteny.plasticity.resets.wiring` finds the layers that a unit feeds, in the training passes so far. A unit is
+    not changed if these cannot be determined (residual sums, recurrent layers), if one of them is frozen or trained by
+    another optimizer, or if it is an output: :meth:`refusals` says so. All outgoing weights of a unit belong to it, in
     whichever layer: ``heads`` and ``only`` select the layers whose units are acted on.
 
     A unit's activation is what the next layer receives, after activation function, normalization and pooling. With a
@@ -101,16 +101,14 @@ class UnitMethod(Method):
     latter comes after their update and so counts towards the next, so what was noted since the last update is state.
     """
 
+    wiring: Wiring = field(init=False, repr=False)
     _scales: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
-    _modules: dict[str, nn.Module] = field(default_factory=dict, init=False, repr=False)
     _norms: dict[str, Layer] = field(default_factory=dict, init=False, repr=False)
-    _links: dict[str, list[Link]] = field(default_factory=dict, init=False, repr=False)
-    _norms_of: dict[str, list[Layer]] = field(default_factory=dict, init=False, repr=False)
-    _lost: set[str] = field(default_factory=set, init=False, repr=False)
-    _outputs: dict[Any, tuple[str, bool]] = field(default_factory=dict, init=False, repr=False)
-    _successors: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False)
-    _tracing: list[Any] = field(default_factory=list, init=False, repr=False)
-    _watching: list[tuple[str, Any]] = field(default_factory=list, init=False, repr=False)
+    _trained: set[int] = field(default_factory=set, init=False, repr=False)
+    _watching: bool = field(default=False, init=False, repr=False)
+    _observed: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _followed: int = field(default=0, init=False, repr=False)
+    _told: set[str] = field(default_factory=set, init=False, repr=False)
     _resets: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, repr=False)
     _notes: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
     _passes: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
@@ -131,61 +129,24 @@ class UnitMethod(Method):
     def connect(self, module: nn.Module) -> list[Removable]:
         everything = select_layers(module, self.optimizer, "include")
         self._norms = {layer.name: layer for layer in everything if layer.is_norm}
-        names = {id(layer.weight): layer.name for layer in everything}
-        for child in module.modules():
-            owned = next(child.parameters(recurse=False), None)
-            if owned is None:
-                continue
-            name = names.get(id(getattr(child, "weight", None)), "")
-            is_norm = isinstance(child, NORMS)
-            if name and not is_norm:
-                self._modules.setdefault(name, child)
-            if name:
-                self._tracing.append(child.register_forward_hook(self._on_output(child, name, is_norm)))
-            if not is_norm:
-                self._watching.append((name, child.register_forward_pre_hook(self._on_input(child, name))))
-        return [*self._tracing, *(hook for _, hook in self._watching)]
+        self.wiring = Wiring(module, self._on_input)
+        self._prepare()
+        return self.wiring.connect()
 
-    # Closures over one module: copies of the network copy the hooks, which then do nothing.
+    def _prepare(self) -> None:
+        """What holds until the next update."""
+        self._trained = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        self._watching = self.watching()
+        self._observed.clear()
 
-    def _on_output(self, child: nn.Module, name: str, is_norm: bool) -> Callable[..., None]:
-        def hook(module: nn.Module, _: Any, output: Any) -> None:
-            if module is child and _counts(module) and isinstance(output, Tensor) and output.grad_fn is not None:
-                self._outputs[output.grad_fn] = (name, is_norm)
-                self._successors.setdefault(name, set())
-
-        return hook
-
-    def _on_input(self, child: nn.Module, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if module is child and _counts(module) and args and isinstance(args[0], Tensor):
-                if self._tracing:
-                    self._trace(child, name, args[0])
-                if name and self.watching():
-                    self._observe(name, args[0].detach())
-
-        return hook
-
-    def _trace(self, child: nn.Module, name: str, inputs: Tensor) -> None:
-        width = getattr(child, "in_features", getattr(child, "in_channels", 1))
-        mine = {layer.name for layer in self.layers}
-        for feed in feeds(inputs.grad_fn, self._outputs, 0, width):
-            if feed.name not in mine:
-                continue
-            self._successors[feed.name].add(name)
-            link = link_of(feed, self._modules[feed.name], name, child, inputs) if name else None
-            if link is None:
-                self._lost.add(feed.name)
-            elif link not in self._links.setdefault(feed.name, []):
-                self._links[feed.name].append(link)
-                norms = [self._norms[norm] for norm in feed.norms if norm in self._norms]
-                self._norms_of[feed.name] = [n for n in norms if n.weight.shape == (link.units,)]
-
-    def _observe(self, name: str, inputs: Tensor) -> None:
-        for layer, links in self._links.items():
-            if links[0].name == name and layer not in self._lost and self._all_trained(layer):
-                parts = [link.activations(inputs) for link in links if link.name == name]
-                self.observe(layer, _together(parts))
+    def _on_input(self, name: str, inputs: Tensor) -> None:
+        """Observe the units that enter layer ``name``: once for a pass, where they enter several layers."""
+        if self._watching:
+            for layer in self.wiring.into.get(name, ()):
+                mine = layer in self._passes and self._observed.setdefault(layer, name) == name
+                if mine and not self.wiring.refusal(layer, self._trained):
+                    links = [link for link in self.wiring.links[layer] if link.name == name]
+                    self.observe(layer, _together([link.activations(inputs.detach()) for link in links]))
 
     def watching(self) -> bool:
         """Whether to observe the passes before the next update."""
@@ -213,25 +174,51 @@ class UnitMethod(Method):
             self._passes[name].zero_()
         return found
 
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        self._watching = self.watching()
+
     def after_step(self) -> None:
-        if self._tracing and self._successors:
-            self._end_trace()
-        self._outputs.clear()  # it keeps the autograd graph of the passes alive
+        acting = self.acting()
+        self.wiring.end_update()
+        if self.wiring.changes != self._followed:
+            self._followed = self.wiring.changes
+            self.rewired()
         with torch.no_grad():
             self.after_update()
+        if acting:
+            self._warn()
+        self._prepare()
 
-    def _end_trace(self) -> None:
-        """The wiring is known: keep only the hooks that observe activations."""
-        sources = {links[0].name for layer, links in self._links.items() if layer not in self._lost}
-        if type(self).observe is UnitMethod.observe:
-            sources = set()
-        for hook in [*self._tracing, *(hook for name, hook in self._watching if name not in sources)]:
-            hook.remove()
-        self._tracing = []
-        self.traced()
+    def acting(self) -> bool:
+        """Whether units are needed at the update that is under way."""
+        return self._watching
 
-    def traced(self) -> None:
-        """Called once, when it is known which layer feeds which."""
+    def rewired(self) -> None:
+        """Called when new routes between layers have been found, before :meth:`after_update`."""
+
+    def refusals(self) -> dict[str, str]:
+        """Why units are not reset, by the layer's name. Before the first training pass little is known."""
+        if not self.layers or not self.wiring.successors:
+            return super().refusals()
+        found = {layer.name: self.wiring.refusal(layer.name, self._trained) for layer in self.layers}
+        return super().refusals() | {name: reason for name, reason in found.items() if reason}
+
+    def _warn(self) -> None:
+        """Name, once each, the layers whose units are left alone."""
+        if not self.wiring.successors and "" not in self._told:
+            self._told.add("")
+            warnings.warn(
+                f"{self.label} has seen no units: no layer was called in training mode with gradients enabled. "
+                "Call train() on the network, attach to the one that this optimizer trains, and do not compile it",
+                stacklevel=2,
+            )
+        known = self._told | self._refused.keys()
+        refused = {n: r for n, r in self.refusals().items() if r not in (OUTPUT, FROZEN) and n not in known}
+        self._told |= refused.keys()
+        if refused:
+            listed = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+            warnings.warn(f"{self.label} leaves the units of these layers alone: {listed}", stacklevel=2)
 
     def after_update(self) -> None:
         """Called after the optimizer has stepped."""
@@ -242,18 +229,18 @@ class UnitMethod(Method):
         In this order an outgoing weight stays 0 even if the unit it leads to is reset too.
         """
         by_name = {layer.name: layer for layer in self.layers}
-        known = [by_name[name] for name in reversed(self._links) if name not in self._lost]
-        return [layer for layer in known if self._all_trained(layer.name)]
+        known = [by_name[name] for name in self.wiring.order() if name in by_name]
+        return [layer for layer in known if not self.wiring.refusal(layer.name, self._trained)]
 
-    def _all_trained(self, name: str) -> bool:
-        """Whether neither the layer nor a layer that it feeds is frozen at the moment."""
-        modules = [self._modules[name], *(link.consumer for link in self._links[name])]
-        return all(module.weight.requires_grad for module in modules)
+    def norms_of(self, layer: Layer) -> list[Layer]:
+        """The normalization layers with a scale for each unit of ``layer``."""
+        norms = [self._norms[name] for name in self.wiring.norms_of(layer.name) if name in self._norms]
+        return [norm for norm in norms if norm.weight.shape == layer.weight.shape[:1]]
 
     def reset_(self, layer: Layer, units: Tensor) -> None:
         """Reset ``units`` of ``layer``, see :func:`reset_units_`."""
-        links, norms = self._links[layer.name], self._norms_of.get(layer.name, [])
-        reset_units_(layer, links, units, self._scales[layer.name], self.generator, self.optimizer, norms)
+        links, scale = self.wiring.links[layer.name], self._scales[layer.name]
+        reset_units_(layer, links, units, scale, self.generator, self.optimizer, self.norms_of(layer))
         self._resets += units.sum() if units.dtype == torch.bool else len(units)
 
     def scalars(self) -> dict[str, Tensor]:
@@ -274,7 +261,3 @@ def _together(parts: list[Tensor]) -> Tensor:
         return parts[0].unsqueeze(2)
     alike = len({part.shape for part in parts}) == 1
     return torch.stack(parts, 2) if alike else torch.cat(parts, 2).unsqueeze(2)
-
-
-def _counts(module: nn.Module) -> bool:
-    return module.training and torch.is_grad_enabled()

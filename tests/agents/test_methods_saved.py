@@ -80,7 +80,7 @@ def test_two_composed_are_the_two_attached_in_that_order(case: str, name: str) -
     composed, apart = agent(case, make(name)), agent(case, silent=False)
     one_by_one = []
     for key, optimizer in apart.optimizers().items():
-        for k, part in enumerate(parts(make(name))):
+        for k, part in sorted(enumerate(parts(make(name))), key=lambda pair: not pair[1].adds_layers):
             part.attach(apart.policy, optimizer, seed=own_seed(str(k), own_seed(f"all{key}", apart.seed)))
             one_by_one.append((f"all{key}", k, part))
     silence(apart, case)

@@ -168,7 +168,7 @@ def test_a_method_of_ones_own_goes_on_bit_for_bit():
     gone_on(Mine(), Mine())
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:.* leaves the units")
 def test_also_among_others():
     parts = [Compose(methods=(make("spectral"), Mine(), make("redo"))) for _ in range(2)]
     gone_on(*parts)
@@ -229,7 +229,7 @@ class LastRedo(METHODS["redo"]):
             super().after_step()
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:.* leaves the units")
 @pytest.mark.parametrize("cls", [Wider, CountingSpectral, LastRedo])
 def test_subclasses_keep_their_bases_state_and_their_own(cls: type[Method]):
     settings = {"every": 2, "tau": 0.8} if cls is LastRedo else {}

@@ -53,7 +53,7 @@ def hand(*units: float) -> tuple[nn.Sequential, torch.optim.Optimizer]:
 
 
 def wiring(method: UnitMethod) -> dict[str, list[tuple[str, int, int, int]]]:
-    links = {name: links for name, links in method._links.items() if name not in method._lost}
+    links = {name: links for name, links in method.wiring.links.items() if name not in method.wiring.problems}
     return {name: [(k.name, k.units, k.offset, k.repeat) for k in found] for name, found in links.items()}
 
 
@@ -208,7 +208,9 @@ def test_all_outgoing_weights_of_all_units_in_an_agent(name: str, part: str):
     """τ = 10 recycles everybody; with a LayerNorm between, which begins anew too."""
     agent = make(name, ReDo(every=1, tau=10.0), layer_norm=True, **{part: True})
     agent.learn(8)
-    found = {layer: links for method in agent.methods.values() for layer, links in method._links.items()}
+    methods = agent.methods.values()
+    found = {layer.name: method.wiring.links[layer.name] for method in methods for layer in method.layers
+             if layer.name in method.wiring.links}  # fmt: skip
     assert set(found) == CONSUMERS[name]
     for layer, links in found.items():
         into = {link.name for link in links}
@@ -218,7 +220,7 @@ def test_all_outgoing_weights_of_all_units_in_an_agent(name: str, part: str):
         assert (norm.weight == 1).all()
     for method in agent.methods.values():
         assert method.scalars()["resets"] > 0
-        assert all((link.consumer.weight == 0).all() for links in method._links.values() for link in links)
+    assert all((link.consumer.weight == 0).all() for links in found.values() for link in links)
 
 
 @pytest.mark.parametrize("name", AGENTS)
