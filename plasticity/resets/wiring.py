@@ -245,12 +245,12 @@ class Wiring:
             return f"part of {_described(owner, self.modules.get(owner, self._root))}"
         if problem := self.problems.get(name):
             return problem
+        if not self.modules[name].weight.requires_grad:
+            return FROZEN
         if not self.links.get(name):
             return OUTPUT if name in self.successors else NOT_SEEN
         if name in self._shown:
             return "also an output of the network"
-        if not self.modules[name].weight.requires_grad:
-            return FROZEN
         for link in self.links[name]:
             if not link.consumer.weight.requires_grad:
                 return f"feeds {link.name}, which is frozen"
