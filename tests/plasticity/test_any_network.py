@@ -7,10 +7,12 @@ import warnings
 import pytest
 import sb3_contrib
 import torch
-from network_zoo import NETWORKS, Case
+from method_zoo import PENALTIES
+from network_zoo import NETWORKS, Case, normal
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
-from neoteny.plasticity import Spectral
+from neoteny.plasticity import METHODS, Penalty, Spectral
 from neoteny.plasticity.layers import layers_of
 
 every_network = pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS)
@@ -95,3 +97,40 @@ def test_recurrent_ppo_as_a_whole() -> None:
     assert method.share() > 0.98
     model.learn(4096)
     assert not far_from_one(model.policy, GATES + TORSOS)
+
+
+OTHERS = {name: NETWORKS[name] for name in ("LSTM", "GRU", "ViT", "Transformer", "mixture", "ResNet-18")}
+OTHERS["weight norm"] = Case(
+    lambda: nn.Sequential(weight_norm(nn.Conv1d(2, 3, 2)), nn.Flatten(), weight_norm(nn.Linear(9, 5)), nn.Linear(5, 2)),
+    normal(4, 2, 4),
+    ["0", "2"],
+    ["3"],
+)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support")
+@pytest.mark.parametrize("joins", ["after-clipping", "in-loss"])
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("case", OTHERS.values(), ids=OTHERS)
+def test_the_gradient_added_is_that_of_the_value(case: Case, name: str, joins: str) -> None:
+    torch.manual_seed(0)
+    network = case.make().double()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+    method = METHODS[name](strength=0.3, joins=joins)
+    assert isinstance(method, Penalty)
+    method.attach(network, optimizer)
+    for p in network.parameters():
+        p.data.add_(torch.randn_like(p), alpha=0.05)
+    data = case.data(torch.Generator().manual_seed(0))
+    inputs = data if data.dtype == torch.int64 else data.double()
+    optimizer.zero_grad()
+    task_loss(network(inputs)).backward()
+    if joins == "after-clipping":
+        method.before_step()
+    found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    loss = task_loss(network(inputs)) + method.strength * method.value()
+    expected = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+    for (key, _), gradient in zip(network.named_parameters(), expected, strict=True):
+        nothing = torch.zeros(())
+        one, other = found.get(key, nothing), nothing if gradient is None else gradient
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8, msg=key, check_dtype=False)
