@@ -51,8 +51,8 @@ class Compose(Method):
                     found[name] = what
         return found
 
-    def sizes(self) -> dict[str, int]:
-        return {name: size for method in self.methods for name, size in method.sizes().items()}
+    def matrix_sizes(self) -> dict[str, int]:
+        return {name: size for method in self.methods for name, size in method.matrix_sizes().items()}
 
     def on_switch(self) -> None:
         for method in self.methods:

@@ -98,7 +98,7 @@ class Method:
             ValueError: there is no layer to act on, or the method is already attached.
         """
         if self.layers:
-            raise ValueError(f"{self.label}: this instance is attached already; make one per network")
+            raise ValueError(f"{self._label}: this instance is attached already; make one per network")
         self._survey = survey(module, optimizer, self.heads, only, output_layers)
         self._refused = {layer.name: why for layer in self._survey.chosen if (why := self.refuse(layer))}
         chosen = [layer for layer in self._survey.chosen if layer.name not in self._refused]
@@ -110,18 +110,18 @@ class Method:
                 self.setup()
             connections = self.connect(module) if self.layers else []
         if not self.layers:
-            raise ValueError(f"{self.label}: the optimizer trains no layer of this module that it acts on")
+            raise ValueError(f"{self._label}: the optimizer trains no layer of this module that it acts on")
         if gaps := self._survey.gaps(self.refusals()):
-            warnings.warn(f"{self.label} does not support {gaps}. coverage() lists all", stacklevel=2)
+            warnings.warn(f"{self._label} does not support {gaps}. coverage() lists all", stacklevel=2)
         self._computed = [layer.weights for layer in self.layers if isinstance(layer.weights, Computed)]
         self._watch = Watch(
-            self.label, optimizer, self._survey, lambda: survey(module, optimizer, self.heads, only, output_layers)
+            self._label, optimizer, self._survey, lambda: survey(module, optimizer, self.heads, only, output_layers)
         )
         before, after = optimizer.register_step_pre_hook, optimizer.register_step_post_hook
         return Handle([before(self._pre_hook), after(self._post_hook), self._watch, *connections])
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         """What messages call the method."""
         return getattr(self, "name", type(self).__name__)
 
@@ -146,13 +146,13 @@ class Method:
         """
         return self._survey.coverage({layer.name for layer in self.layers}, self.refusals())
 
-    def sizes(self) -> dict[str, int]:
+    def matrix_sizes(self) -> dict[str, int]:
         """The number of weights of each matrix in :meth:`coverage` that is not frozen at the moment."""
         return self._survey.sizes()
 
     def share(self) -> float:
         """The share of the trained matrices' weights that the method acts on."""
-        sizes, coverage = self.sizes(), self.coverage()
+        sizes, coverage = self.matrix_sizes(), self.coverage()
         return sum(n for name, n in sizes.items() if coverage[name] == ACTED_ON) / max(1, sum(sizes.values()))
 
     def _pre_hook(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -237,7 +237,7 @@ class Method:
         odd = {key for key in odd if not key.startswith(prefix(self))}  # attributes may come and go
         if odd:
             names = ", ".join(sorted(odd))
-            raise ValueError(f"{self.label}: this state is of another method or network (differs in: {names})")
+            raise ValueError(f"{self._label}: this state is of another method or network (differs in: {names})")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -272,7 +272,7 @@ class Penalty(Method):
     def connect(self, module: nn.Module) -> list[Removable]:
         if self.joins == "after-clipping":
             return []
-        self._in_loss = InLoss(self.label, self.optimizer, self._join)
+        self._in_loss = InLoss(self._label, self.optimizer, self._join)
         return [self._in_loss]
 
     def value(self) -> Tensor:

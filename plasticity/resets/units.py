@@ -209,7 +209,7 @@ class UnitMethod(Method):
         if not self.wiring.successors and "" not in self._told:
             self._told.add("")
             warnings.warn(
-                f"{self.label} has seen no units: no layer was called in training mode with gradients enabled. "
+                f"{self._label} has seen no units: no layer was called in training mode with gradients enabled. "
                 "Call train() on the network, attach to the one that this optimizer trains, and do not compile it",
                 stacklevel=2,
             )
@@ -218,7 +218,7 @@ class UnitMethod(Method):
         self._told |= refused.keys()
         if refused:
             listed = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-            warnings.warn(f"{self.label} leaves the units of these layers alone: {listed}", stacklevel=2)
+            warnings.warn(f"{self._label} leaves the units of these layers alone: {listed}", stacklevel=2)
 
     def after_update(self) -> None:
         """Called after the optimizer has stepped."""

@@ -36,7 +36,7 @@ def test_every_matrix_is_listed_with_what_is_done_to_it() -> None:
         warnings.simplefilter("error")
         method = attached(Spectral(), module)
     assert method.coverage() == {"0": "acted on", "2": "acted on", "4": "output head"}
-    assert method.sizes() == {"0": 18, "2": 32, "4": 8}
+    assert method.matrix_sizes() == {"0": 18, "2": 32, "4": 8}
     assert method.share() == (18 + 32) / (18 + 32 + 8)
     assert set(attached(Spectral(heads="include"), module).coverage().values()) == {"acted on"}
 
@@ -72,7 +72,7 @@ def test_what_is_not_supported_is_named_in_a_warning(make: Callable[[], nn.Modul
     assert all(f"{name} ({kind})" in message for name in names)
     assert {name for name, what in method.coverage().items() if what == f"not supported ({kind})"} == names
     sizes = {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1 and "scale" not in name}
-    assert sum(method.sizes().values()) == sum(sizes.values())
+    assert sum(method.matrix_sizes().values()) == sum(sizes.values())
     share = sum(sizes[name] for name in names) / sum(sizes.values())
     assert f"not support {share:.1%}" in message
 
