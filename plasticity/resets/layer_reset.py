@@ -72,8 +72,9 @@ class LayerReset(Occasional, UnitMethod):
         return self.every > 0 or self.at_switch
 
     def refusals(self) -> dict[str, str]:
-        """The layers that no training pass has used; whole layers may be summed with others."""
-        return {name: reason for name, reason in super().refusals().items() if reason == NOT_SEEN}
+        """The layers of other types, and those that no training pass has used; whole layers may be summed with others."""
+        found = super().refusals()
+        return {name: why for name, why in found.items() if why == NOT_SEEN or name in self._refused}
 
     def act(self) -> None:
         """Re-initialize the last layers that have been used and are not frozen."""

@@ -16,8 +16,11 @@ from neoteny.plasticity import (
     METHODS,
     VIEWS,
     Compose,
+    ContinualBackprop,
+    LayerReset,
     Method,
     ReDo,
+    SelfNormalizedResets,
     Spectral,
     SpectralNorm,
     View,
@@ -82,10 +85,9 @@ def test_what_is_not_supported_is_named_in_a_warning(make: Callable[[], nn.Modul
     [
         (WeightClipping, nn.Embedding(5, 4), {"0": "embedding"}),
         (SpectralNorm, weight_norm(nn.Linear(3, 4)), {"0": "its weight is computed, and this method writes it"}),
-        (
-            ReDo,
-            nn.RNN(3, 4),
-            {"0.weight_ih_l0": "units of RNN", "0.weight_hh_l0": "units of RNN"},
+        *(
+            (method, nn.RNN(3, 4), {"0.weight_ih_l0": "units of RNN", "0.weight_hh_l0": "units of RNN"})
+            for method in (ReDo, ContinualBackprop, SelfNormalizedResets, LayerReset)
         ),
     ],
 )
