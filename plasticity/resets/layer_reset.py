@@ -72,7 +72,7 @@ class LayerReset(Occasional, UnitMethod):
         return self.every > 0 or self.at_switch
 
     def refusals(self) -> dict[str, str]:
-        """The layers of other types, and those that no training pass has used; whole layers may be summed with others."""
+        """Layers of other types, and those that no training pass has used. A whole layer may be summed with others."""
         found = super().refusals()
         return {name: why for name, why in found.items() if why == NOT_SEEN or name in self._refused}
 
