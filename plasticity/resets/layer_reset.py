@@ -16,7 +16,6 @@ from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.resets.initial import draw, fresh
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import UnitMethod, forget_
-from neoteny.plasticity.resets.wiring import NOT_SEEN
 from neoteny.plasticity.survey import Heads
 
 
@@ -72,8 +71,9 @@ class LayerReset(Occasional, UnitMethod):
         return self.every > 0 or self.at_switch
 
     def refusals(self) -> dict[str, str]:
-        """The layers that no training pass has used; whole layers may be summed with others."""
-        return {name: reason for name, reason in super().refusals().items() if reason == NOT_SEEN}
+        """The layers of other types, and those that no training pass has called; others may be summed with others."""
+        found = super().refusals()
+        return {name: why for name, why in found.items() if name in self._refused or name not in self.wiring.successors}
 
     def act(self) -> None:
         """Re-initialize the last layers that have been used and are not frozen."""
