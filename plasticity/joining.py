@@ -133,6 +133,20 @@ def under_scaler() -> bool:
     return False
 
 
+def is_nested(optimizer: Optimizer) -> bool:
+    """Whether the step under way was called by another step of the same optimizer.
+
+    torch calls the hooks once for each class whose ``step`` is called: twice where a subclass calls ``super().step()``.
+    """
+    if sum("step" in vars(cls) for cls in type(optimizer).__mro__) <= 2:  # its own, and that of Optimizer
+        return False
+    hooked, steps = type(optimizer).step.__code__, 0
+    frame: FrameType | None = sys._getframe()
+    while frame := frame.f_back if frame else None:
+        steps += frame.f_code is hooked and frame.f_locals["args"][0] is optimizer
+    return steps > 1
+
+
 @torch.no_grad()
 def unscale_(optimizer: Optimizer) -> None:
     """Divide the gradients by a GradScaler's scale, where the optimizer would do that itself inside ``step``.

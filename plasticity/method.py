@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.joining import InLoss, Joins, unscale_
+from neoteny.plasticity.joining import InLoss, Joins, is_nested, unscale_
 from neoteny.plasticity.late import Watch
 from neoteny.plasticity.layers import Computed, Layer, Part
 from neoteny.plasticity.own_state import own_state, prefix, restore_
@@ -157,6 +157,8 @@ class Method:
 
     def _pre_hook(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call :meth:`before_step`, or, for ``step(closure)``, make the closure call it after its backward pass."""
+        if is_nested(optimizer):
+            return None
         self._watch.begin_step()
         _, *positional = args
         closure = positional[0] if positional else kwargs.get("closure")
@@ -172,7 +174,9 @@ class Method:
             return (args[0], with_method, *positional[1:]), kwargs
         return args, kwargs | {"closure": with_method}
 
-    def _post_hook(self, *_: Any) -> None:
+    def _post_hook(self, optimizer: Optimizer, *_: Any) -> None:
+        if is_nested(optimizer):
+            return
         self.after_step()
         self._watch.end_step()
 

@@ -15,7 +15,7 @@ from neoteny.plasticity.survey import Heads
 
 @dataclass(kw_only=True, eq=False)
 class L2(Penalty):
-    """R(θ) = Σ_l ‖W_l‖²_F + ‖b_l‖², over Linear and Conv layers; ∂R/∂θ = 2θ.
+    """R(θ) = Σ_l ‖W_l‖²_F + ‖b_l‖², over all matrices and their biases; ∂R/∂θ = 2θ.
 
     The scales and shifts of normalization layers are not penalized: at 0 they would switch their layer off.
     """

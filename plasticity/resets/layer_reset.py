@@ -16,7 +16,6 @@ from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.resets.initial import draw, fresh
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.resets.units import UnitMethod, forget_
-from neoteny.plasticity.resets.wiring import NOT_SEEN
 from neoteny.plasticity.survey import Heads
 
 
@@ -72,9 +71,9 @@ class LayerReset(Occasional, UnitMethod):
         return self.every > 0 or self.at_switch
 
     def refusals(self) -> dict[str, str]:
-        """Layers of other types, and those that no training pass has used. A whole layer may be summed with others."""
+        """Layers of other types, and those that no training pass has called. A whole layer may be summed with others."""
         found = super().refusals()
-        return {name: why for name, why in found.items() if why == NOT_SEEN or name in self._refused}
+        return {name: why for name, why in found.items() if name in self._refused or name not in self.wiring.successors}
 
     def act(self) -> None:
         """Re-initialize the last layers that have been used and are not frozen."""

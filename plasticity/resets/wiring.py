@@ -62,8 +62,12 @@ class Link:
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether this is a Linear layer or a convolution whose weight is its own parameter (not a parametrized one)."""
-    return isinstance(module, MATRICES) and module._parameters.get("weight") is not None
+    """Whether this is a Linear layer or a convolution whose weight is its own parameter (not a parametrized one).
+
+    One with further parameters (the noise of a noisy layer) is not: they may carry a unit's output too.
+    """
+    own = {name for name, parameter in module._parameters.items() if parameter is not None}
+    return isinstance(module, MATRICES) and "weight" in own <= {"weight", "bias"}
 
 
 def unit_axis(module: nn.Module, ndim: int) -> int:
@@ -97,6 +101,7 @@ class Wiring:
         self._norm_users: dict[str, dict[str, None]] = {}
         self._shown: dict[str, None] = {}
         self._bare: dict[str, list[tuple[int, int]]] = {}
+        self._tied: dict[int, str] = {}
         self._root, self._on_input = module, on_input
         self._graph, self._routes = Graph(), set[tuple[Any, ...]]()
 
@@ -113,6 +118,8 @@ class Wiring:
             if not child._parameters and not isinstance(child, THROUGH):
                 continue
             on_call: Callable[..., None] = self._through
+            if not is_plain(child):
+                self._tied |= {id(p): _described(name, child) for p in child._parameters.values() if p is not None}
             if not isinstance(child, THROUGH):
                 on_call = self._layer if is_plain(child) else self._other
                 name = names.setdefault(id(child.weight), name) if is_plain(child) else name
@@ -251,7 +258,11 @@ class Wiring:
             return OUTPUT if name in self.successors else NOT_SEEN
         if name in self._shown:
             return "also an output of the network"
+        if tied := self._tied.get(id(self.modules[name].weight)):
+            return f"shares its weight with {tied}"
         for link in self.links[name]:
+            if tied := self._tied.get(id(link.consumer.weight)):
+                return f"feeds {link.name}, which shares its weight with {tied}"
             if not link.consumer.weight.requires_grad:
                 return f"feeds {link.name}, which is frozen"
             if id(link.consumer.weight) not in trained:
@@ -291,5 +302,6 @@ def tensors(values: Any) -> Iterator[Tensor]:
 
 
 def _described(name: str, module: nn.Module) -> str:
-    computed = "parametrized " if isinstance(module, MATRICES) and not parametrize.is_parametrized(module) else ""
+    old_style = isinstance(module, MATRICES) and module._parameters.get("weight") is None
+    computed = "parametrized " if old_style and not parametrize.is_parametrized(module) else ""
     return f"{name or 'the network'} ({computed}{type(module).__name__})"

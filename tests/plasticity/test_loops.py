@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neoteny.plasticity import L2, Compose, L2Init, Method, Penalty, Spectral, WeightClipping
+from neoteny.plasticity import L2, Compose, L2Init, Method, NormalizeAndProject, Penalty, Spectral, WeightClipping
 from neoteny.plasticity.power_iteration import power_iteration_
 
 INPUTS, TARGETS = (torch.randn(32, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (5, 2))
@@ -158,3 +158,35 @@ def test_a_step_that_the_scaler_skips_moves_nothing() -> None:
     scaler.scale(loss_of(net) * float("inf")).backward()
     scaler.step(optimizer)
     assert torch.equal(weights(net), before)
+
+
+class Derived(torch.optim.SGD):
+    """An optimizer whose step calls that of the class it derives from: torch calls the hooks of both."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("with_closure", [False, True])
+def test_methods_act_once_in_a_step_that_calls_that_of_its_base(with_closure: bool) -> None:
+    found = []
+    for make in (torch.optim.SGD, Derived):
+        net = network()
+        optimizer = make(net.parameters(), lr=0.1)
+        penalty, projection = L2(strength=0.5), NormalizeAndProject(every=3)
+        for method in (penalty, projection):
+            method.attach(net, optimizer)
+
+        def closure(net: nn.Module = net, optimizer: torch.optim.Optimizer = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = loss_of(net)
+            loss.backward()
+            return loss
+
+        for _ in range(2):
+            if not with_closure:
+                closure()
+            optimizer.step(*[closure] * with_closure)
+        found.append(weights(net))
+        assert int(projection._updates) == 2
+    assert torch.equal(*found)

@@ -17,9 +17,9 @@ def made(**settings: int) -> tuple[nn.Sequential, torch.optim.Optimizer, LayerRe
     return network, optimizer, method
 
 
-def update(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def update(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: int = 3) -> None:
     optimizer.zero_grad()
-    network(torch.rand(8, 3, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+    network(torch.rand(8, inputs, generator=torch.Generator().manual_seed(0))).square().sum().backward()
     optimizer.step()
 
 
@@ -95,6 +95,29 @@ def test_frozen_layers_stay():
     before = network[5].weight.clone()
     method.on_switch()
     assert torch.equal(network[5].weight, before)
+
+
+def test_layers_of_other_types_are_named():
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.memory, self.head = nn.MultiheadAttention(4, 1), nn.GRU(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.memory(self.attention(x, x, x)[0])[0])
+
+    network, method = Network(), LayerReset(last=9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    with pytest.warns(UserWarning, match=r"attention\.q \(units of MultiheadAttention\)"):
+        method.attach(network, optimizer)
+    before = copy.deepcopy(network.state_dict())
+    with pytest.warns(UserWarning, match=r"attention\.out_proj: part of attention"):
+        update(network, optimizer, 4)
+    method.on_switch()
+    acted_on = {name for name, what in method.coverage().items() if what == "acted on"}
+    changed = {name for name, t in network.state_dict().items() if not torch.equal(t, before[name])}
+    assert acted_on == {"head"}
+    assert changed == {"head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize("settings", [{"last": 0}, {"last": 1.5}, {"every": -1}])

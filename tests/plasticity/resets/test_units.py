@@ -226,3 +226,46 @@ def test_hooks_are_gone_with_the_handle():
         assert hooks(network) == 3  # a layer each, and the network's output
         handle.remove()
         assert hooks(network) == 0
+
+
+class Noisy(nn.Linear):
+    """A noisy layer: its noise carries a unit's output too."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        self.sigma = nn.Parameter(torch.ones(outputs, inputs))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight + self.sigma, self.bias)
+
+
+class TiedWords(nn.Module):
+    """The table of words is the output's weight too: its columns are no unit's alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.fc, self.head = nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 5, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fc(self.words(x)).relu())
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs", "reasons"),
+    [
+        (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), Noisy(4, 2)), torch.ones(2, 3), {"0": "feeds 2 (Noisy)"}),
+        (TiedWords(), torch.arange(5), {"fc": "feeds head, which shares its weight with words (Embedding)"}),
+    ],
+    ids=["noisy", "tied"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_units_whose_outgoing_weights_are_not_theirs_alone(network: nn.Module, inputs: Tensor, reasons: dict[str, str]):
+    before = copy.deepcopy(network.state_dict())
+    method = ReDo(every=1, tau=9.0)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    method.attach(network, optimizer)
+    network(inputs).sum().backward()
+    optimizer.step()
+    assert reasons.items() <= method.refusals().items()
+    assert all(torch.equal(t, before[name]) for name, t in network.state_dict().items())
