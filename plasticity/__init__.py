@@ -5,13 +5,14 @@ Spectral(strength=1e-3).attach(network, optimizer)
 
 from neoteny.plasticity.compose import Compose
 from neoteny.plasticity.layers import Layer
-from neoteny.plasticity.method import Handle, Method, Penalty
+from neoteny.plasticity.method import Handle, Method
 from neoteny.plasticity.metrics import dormant_units, spectral_norms
 from neoteny.plasticity.optimizers import OPTIMIZERS, TRAC, UPGD, Muon
 from neoteny.plasticity.penalties.l2 import L2, L2Init
 from neoteny.plasticity.penalties.parseval import Parseval, SpectralSpectrum
 from neoteny.plasticity.penalties.spectral import Spectral
 from neoteny.plasticity.penalties.wasserstein import Wasserstein
+from neoteny.plasticity.penalty import Penalty
 from neoteny.plasticity.projections import NormalizeAndProject, SpectralNorm, WeightClipping
 from neoteny.plasticity.resets.continual_backprop import ContinualBackprop
 from neoteny.plasticity.resets.injection import PlasticityInjection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Literal
@@ -13,6 +12,8 @@ from torch import Tensor
 from torch.autograd import Variable
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
+
+from neoteny.plasticity.notice import warn
 
 #: after-clipping: just before the optimizer steps. in-loss: with the backward pass, so that clipping sees the sum.
 Joins = Literal["after-clipping", "in-loss"]
@@ -116,10 +117,9 @@ class InLoss:
         was, self._due, self._joined = self._joined, False, False
         if not was and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"{self._name}: joins is in-loss, but the optimizer steps without a backward pass after its "
-                "zero_grad() (gradients are cleared or written in another way), so the penalty joins after clipping",
-                stacklevel=2,
+                "zero_grad() (gradients are cleared or written in another way), so the penalty joins after clipping"
             )
         return was
 
@@ -145,6 +145,15 @@ def is_nested(optimizer: Optimizer) -> bool:
     while frame := frame.f_back if frame else None:
         steps += frame.f_code is hooked and frame.f_locals["args"][0] is optimizer
     return steps > 1
+
+
+def is_skipped(optimizer: Optimizer) -> bool:
+    """Whether a GradScaler has found gradients that are not finite, and the step will change nothing.
+
+    Other optimizers are not called then; those that unscale on their own (``fused=True``) are, and told.
+    """
+    found: Tensor | None = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
 
 
 @torch.no_grad()

@@ -160,6 +160,11 @@ class Layer:
         return {name: part for name, part in both.items() if part is not None}
 
 
+def wide(matrix: Tensor) -> Tensor:
+    """``matrix`` in float32 at least: decompositions have no narrower format."""
+    return matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+
+
 def smaller_gram(matrix: Tensor) -> Tensor:
     """G = WWᵀ or WᵀW, whichever is smaller. Its eigenvalues are the squares of the min(m, n) singular values of W."""
     return matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix

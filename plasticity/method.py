@@ -6,18 +6,18 @@ loop without changes to the loop.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, get_args
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from neoteny.plasticity.joining import InLoss, Joins, is_nested, unscale_
-from neoteny.plasticity.late import Watch
-from neoteny.plasticity.layers import Computed, Layer, Part
+from neoteny.plasticity.joining import is_nested, is_skipped, unscale_
+from neoteny.plasticity.late_weights import Watch
+from neoteny.plasticity.layers import Computed, Layer
+from neoteny.plasticity.notice import warn
 from neoteny.plasticity.own_state import own_state, prefix, restore_
 from neoteny.plasticity.seeding import own_seed
 from neoteny.plasticity.survey import ACTED_ON, Heads, Survey, survey
@@ -74,6 +74,7 @@ class Method:
     _refused: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _computed: list[Computed] = field(default_factory=list, init=False, repr=False)
     _watch: Watch = field(init=False, repr=False)
+    _skipped: bool = field(default=False, init=False, repr=False)
 
     def attach(
         self,
@@ -111,8 +112,10 @@ class Method:
             connections = self.connect(module) if self.layers else []
         if not self.layers:
             raise ValueError(f"{self._label}: the optimizer trains no layer of this module that it acts on")
+        if self._survey.question:
+            warn(self._survey.question)
         if gaps := self._survey.gaps(self.refusals()):
-            warnings.warn(f"{self._label} does not support {gaps}. coverage() lists all", stacklevel=2)
+            warn(f"{self._label} does not support {gaps}. coverage() lists all")
         self._computed = [layer.weights for layer in self.layers if isinstance(layer.weights, Computed)]
         self._watch = Watch(
             self._label, optimizer, self._survey, lambda: survey(module, optimizer, self.heads, only, output_layers)
@@ -130,6 +133,8 @@ class Method:
 
         A weight that is computed from others (``weight_norm``) cannot be written; only penalties can act on it.
         """
+        if getattr(layer.owner, "sparse", False) is True:
+            return "its gradients are sparse"
         return "its weight is computed, and this method writes it" if isinstance(layer.weights, Computed) else ""
 
     def refusals(self) -> dict[str, str]:
@@ -160,6 +165,9 @@ class Method:
         if is_nested(optimizer):
             return None
         self._watch.begin_step()
+        self._skipped = is_skipped(optimizer)
+        if self._skipped:
+            return None
         _, *positional = args
         closure = positional[0] if positional else kwargs.get("closure")
         if closure is None:
@@ -177,8 +185,9 @@ class Method:
     def _post_hook(self, optimizer: Optimizer, *_: Any) -> None:
         if is_nested(optimizer):
             return
-        self.after_step()
         self._watch.end_step()
+        if not self._skipped:
+            self.after_step()
 
     def setup(self) -> None:
         """Drop the layers this method does not act on, and create the state for the others. Called once."""
@@ -244,95 +253,5 @@ class Method:
             raise ValueError(f"{self._label}: this state is of another method or network (differs in: {names})")
 
 
-@dataclass(kw_only=True, eq=False)
-class Penalty(Method):
-    """A regularizer λ·R(θ), whose gradient is added to the task's gradient at each update.
-
-    By default it is added *after* gradient clipping. Its pull on the weights is then λ∇R(θ) whether or not the task's
-    gradient was clipped: where that was divided by c, λ weighs c times as much against the task as in the loss. With
-    ``joins="in-loss"`` the sum of both is clipped, exactly as if λ·R(θ) were added to the loss. Where nothing is
-    clipped the two are the same.
-
-    Attributes:
-        strength: λ ≥ 0. At 0, training is bit for bit the same as without the penalty.
-        joins: after-clipping adds the gradient just before the optimizer steps; in-loss adds it in the backward pass,
-            so that clipping sees the sum. The same where nothing is clipped (SAC).
-
-    Raises:
-        ValueError: ``strength`` is negative or not finite, ``joins`` is none of these, or, when the optimizer steps,
-            in-loss was chosen and a ``GradScaler`` scales the loss.
-    """
-
-    strength: float = 1e-4
-    joins: Joins = "after-clipping"
-    _in_loss: InLoss | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength < float("inf"):
-            raise ValueError(f"strength: a finite number of at least 0 is needed, got {self.strength}")
-        if self.joins not in get_args(Joins):
-            raise ValueError(f"joins: one of {', '.join(get_args(Joins))} is needed, got {self.joins!r}")
-
-    def connect(self, module: nn.Module) -> list[Removable]:
-        if self.joins == "after-clipping":
-            return []
-        self._in_loss = InLoss(self._label, self.optimizer, self._join)
-        return [self._in_loss]
-
-    def value(self) -> Tensor:
-        """R(θ), without λ, as a differentiable scalar. :meth:`add_grad_` must add the gradient of exactly this."""
-        raise NotImplementedError
-
-    def refuse(self, layer: Layer) -> str:
-        return ""
-
-    def add_grad_(self) -> None:
-        """Add λ·∇R(θ) to the gradients. The default uses autograd; subclasses use a closed form where there is one.
-
-        A closed form adds to ``part.grad`` of the :meth:`live_parts`.
-        """
-        if parameters := list({id(p): p for part in self.live_parts() for p in part.parameters}.values()):
-            with torch.enable_grad():
-                value = self.value()
-            gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
-            torch._foreach_add_(gradients_of(parameters), gradients, alpha=self.strength)
-
-    def _join(self) -> None:
-        if self.strength:
-            with torch.no_grad():
-                self.add_grad_()
-                for computed in self._computed:
-                    computed.settle_()
-
-    def before_step(self) -> None:
-        """Add the gradient, unless it joined in the backward pass."""
-        if self.strength and not (self._in_loss and self._in_loss.joined()):
-            self._join()
-
-    def after_closure(self, loss: Any) -> Any:
-        """The loss with λ·R(θ) added: a line search compares losses."""
-        if not self.strength:
-            return loss
-        self.before_step()
-        with torch.no_grad():
-            return loss + self.strength * self.value() if isinstance(loss, (Tensor, float, int)) else loss
-
-    def live_parts(self) -> list[Part | Computed]:
-        """The weights and biases of :attr:`layers` that are not frozen at the moment."""
-        return [part for layer in self.layers for part in layer.parts.values() if part.live]
-
-    def trainable(self) -> list[Tensor]:
-        """The tensors of :meth:`live_parts`: parameters, or views of a part of one."""
-        return [part.value for part in self.live_parts()]
-
-
 def _same(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.nan_to_num(), other.to(one).nan_to_num())
-
-
-def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients of ``parameters``. A parameter without a gradient gets one of zeros, for the penalty to add to."""
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    return [p.grad for p in parameters]  # type: ignore[misc]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import types
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from neoteny.plasticity.layers import Computed, Layer, Part
+from neoteny.plasticity.notice import warn
 
 #: What is never state: references to the network and its training, and code.
 REFERENCES = (
@@ -51,10 +51,9 @@ def own_state(method: Any) -> dict[str, Tensor]:
         found |= _flatten(value, name, trained, unsaved)
         lost += [] if name in settings else unsaved
     if lost:
-        warnings.warn(
+        warn(
             f"{method.name}: {', '.join(lost)} cannot be saved, so a resumed run will differ; keep tensors, numbers, "
-            "text, torch.Generator, or lists and dicts of these, or override state()",
-            stacklevel=4,
+            "text, torch.Generator, or lists and dicts of these, or override state()"
         )
     return {prefix(method) + name: tensor for name, tensor in found.items()}
 

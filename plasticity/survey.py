@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from neoteny.plasticity.heads import output_heads
 from neoteny.plasticity.layers import Layer, layers_of
+from neoteny.plasticity.notice import warn
 
 #: ``exempt`` skips output heads, ``include`` treats them like any other layer, a list names the layers that are heads.
 Heads = Literal["exempt", "include"] | Sequence[str]
@@ -31,11 +31,13 @@ class Survey:
         layers: every layer, those frozen at the moment included.
         heads: the names of those that count as output heads.
         others: parameters of matrix shape that belong to no layer, by name, with the type of their module.
+        question: what to tell the user if it is doubtful which layers are heads, else empty.
     """
 
     layers: list[Layer] = field(default_factory=list)
     heads: frozenset[str] = frozenset()
     others: dict[str, tuple[nn.Parameter, str]] = field(default_factory=dict)
+    question: str = ""
 
     @property
     def chosen(self) -> list[Layer]:
@@ -93,9 +95,6 @@ def survey(
 
     Raises:
         ValueError: ``heads`` or ``output_layers`` names a layer that does not exist.
-
-    Warns:
-        UserWarning: ``heads`` is ``exempt``, and it is doubtful which layers are heads.
     """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     layers = []
@@ -103,14 +102,14 @@ def survey(
         if any(id(p) in held for p in layer.weights.parameters):
             biases = layer.biases if layer.biases is not None and id(layer.biases.parameter) in held else None
             layers.append(dataclasses.replace(layer, biases=biases))
-    skipped = _heads(module, layers, heads, only, output_layers)
+    skipped, question = _heads(module, layers, heads, only, output_layers)
     known = {id(p) for layer in layers for part in layer.parts.values() for p in part.parameters}
     others = {}
     for name, parameter in module.named_parameters():
         owner = name.rpartition(".")[0]
         if id(parameter) in held - known and is_matrix(parameter) and (only is None or only(owner)):
             others[name] = (parameter, type(module.get_submodule(owner)).__name__)
-    return Survey([layer for layer in layers if only is None or only(layer.module)], skipped, others)
+    return Survey([layer for layer in layers if only is None or only(layer.module)], skipped, others, question)
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -125,8 +124,15 @@ def select_layers(
     only: Callable[[str], bool] | None = None,
     output_layers: Collection[str] | None = None,
 ) -> list[Layer]:
-    """The layers of ``module`` that ``optimizer`` trains, without those that ``heads`` skips. See :func:`survey`."""
-    return survey(module, optimizer, heads, only, output_layers).chosen
+    """The layers of ``module`` that ``optimizer`` trains, without those that ``heads`` skips. See :func:`survey`.
+
+    Warns:
+        UserWarning: ``heads`` is ``exempt``, and it is doubtful which layers are heads.
+    """
+    found = survey(module, optimizer, heads, only, output_layers)
+    if found.question:
+        warn(found.question)
+    return found.chosen
 
 
 def _heads(
@@ -135,11 +141,11 @@ def _heads(
     heads: Heads,
     only: Callable[[str], bool] | None,
     output_layers: Collection[str] | None,
-) -> frozenset[str]:
-    """The names of the layers that ``heads`` skips."""
-    owners = {layer.module: layer.owner for layer in layers}
+) -> tuple[frozenset[str], str]:
+    """The names of the layers that ``heads`` skips, and what to ask the user if they are in doubt."""
+    owners, question = {layer.module: layer.owner for layer in layers}, ""
     if heads == "include":
-        return frozenset()
+        return frozenset(), ""
     if heads != "exempt":
         setting, named = "heads", {heads} if isinstance(heads, str) else set(heads)
     elif output_layers is not None:
@@ -147,12 +153,11 @@ def _heads(
     else:
         setting = "heads"
         choice = output_heads(module, {layer.module: layer.owner for layer in layers if not layer.is_norm})
-        named = set(choice.names)
-        if question := choice.question(only):
-            warnings.warn(question, stacklevel=4)
+        named, question = set(choice.names), choice.question(only)
     known = owners.keys() | {layer.name for layer in layers}
     if setting == "output_layers":  # also those that another optimizer trains
         known |= {name for name, _ in module.named_modules()}
     if unknown := sorted(named - known):
         raise ValueError(f"{setting}: there is no layer {unknown[0]!r}; the layers are {', '.join(owners)}")
-    return frozenset(layer.name for layer in layers if {layer.name, INJECTED.sub("", layer.module)} & named)
+    skipped = (layer.name for layer in layers if {layer.name, INJECTED.sub("", layer.module)} & named)
+    return frozenset(skipped), question

@@ -49,6 +49,7 @@ NORMS = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
     nn.BatchNorm3d,
+    nn.SyncBatchNorm,
     nn.InstanceNorm1d,
     nn.InstanceNorm2d,
     nn.InstanceNorm3d,
@@ -88,11 +89,19 @@ def attention(module: nn.MultiheadAttention) -> Iterator[View]:
             yield View(f"{part}_proj_weight", "in_proj_bias", part, bias_rows=rows)
 
 
+def embedding(module: nn.Embedding | nn.EmbeddingBag) -> Iterator[View]:
+    """The table, turned; without the row of ``padding_idx``, which is not trained, if that is the first or the last."""
+    rows, number = None, module.num_embeddings
+    if module.padding_idx in (0, number - 1) and number > 1:
+        rows = (int(module.padding_idx == 0), number - 1)
+    yield View(bias=None, rows=rows, transposed=True)
+
+
 #: The views of a module by its type, or by the nearest of the classes it derives from. Add your own types here.
 VIEWS: dict[type[nn.Module], Views] = {
     **dict.fromkeys(MATRICES, lambda module: [View()]),
     **dict.fromkeys(TRANSPOSED, lambda module: [View(transposed=True)]),
-    **dict.fromkeys((nn.Embedding, nn.EmbeddingBag), lambda module: [View(bias=None, transposed=True)]),
+    **dict.fromkeys((nn.Embedding, nn.EmbeddingBag), embedding),
     **dict.fromkeys(NORMS, lambda module: [View(is_norm=True)]),
     **dict.fromkeys((nn.RNN, nn.LSTM, nn.GRU), recurrent),
     **dict.fromkeys((nn.RNNCell, nn.LSTMCell, nn.GRUCell), gates),

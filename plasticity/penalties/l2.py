@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.layers import Computed, Layer, Part
-from neoteny.plasticity.method import Penalty
+from neoteny.plasticity.penalty import Penalty
 from neoteny.plasticity.survey import Heads
 
 

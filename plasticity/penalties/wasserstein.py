@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.layers import Computed, Part
-from neoteny.plasticity.method import Penalty
+from neoteny.plasticity.penalty import Penalty
 from neoteny.plasticity.schedule import check_every, due, new_counter
 from neoteny.plasticity.survey import Heads
 

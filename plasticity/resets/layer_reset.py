@@ -71,7 +71,7 @@ class LayerReset(Occasional, UnitMethod):
         return self.every > 0 or self.at_switch
 
     def refusals(self) -> dict[str, str]:
-        """Layers of other types, and those that no training pass has called. A whole layer may be summed with others."""
+        """Layers of other types, and those that no pass has called; a whole layer may be summed with others."""
         found = super().refusals()
         return {name: why for name, why in found.items() if name in self._refused or name not in self.wiring.successors}
 

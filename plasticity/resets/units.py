@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 
 from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Method, Removable
+from neoteny.plasticity.notice import warn
 from neoteny.plasticity.resets.initial import draw, initial_scale
 from neoteny.plasticity.resets.wiring import FROZEN, OUTPUT, Link, Wiring
 from neoteny.plasticity.schedule import new_counter
@@ -199,7 +199,7 @@ class UnitMethod(Method):
 
     def refusals(self) -> dict[str, str]:
         """Why units are not reset, by the layer's name. Before the first training pass little is known."""
-        if not self.layers or not self.wiring.successors:
+        if not self.layers or not (self.wiring.successors or self._told):
             return super().refusals()
         found = {layer.name: self.wiring.refusal(layer.name, self._trained) for layer in self.layers}
         return super().refusals() | {name: reason for name, reason in found.items() if reason}
@@ -208,17 +208,16 @@ class UnitMethod(Method):
         """Name, once each, the layers whose units are left alone."""
         if not self.wiring.successors and "" not in self._told:
             self._told.add("")
-            warnings.warn(
+            warn(
                 f"{self._label} has seen no units: no layer was called in training mode with gradients enabled. "
-                "Call train() on the network, attach to the one that this optimizer trains, and do not compile it",
-                stacklevel=2,
+                "Call train() on the network, attach to the one that this optimizer trains, and do not compile it"
             )
         known = self._told | self._refused.keys()
         refused = {n: r for n, r in self.refusals().items() if r not in (OUTPUT, FROZEN) and n not in known}
         self._told |= refused.keys()
         if refused:
             listed = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-            warnings.warn(f"{self._label} leaves the units of these layers alone: {listed}", stacklevel=2)
+            warn(f"{self._label} leaves the units of these layers alone: {listed}")
 
     def after_update(self) -> None:
         """Called after the optimizer has stepped."""

@@ -84,6 +84,7 @@ def test_what_is_not_supported_is_named_in_a_warning(make: Callable[[], nn.Modul
     ("method", "module", "gaps"),
     [
         (WeightClipping, nn.Embedding(5, 4), {"0": "embedding"}),
+        (Spectral, nn.Embedding(5, 4, sparse=True), {"0": "its gradients are sparse"}),
         (SpectralNorm, weight_norm(nn.Linear(3, 4)), {"0": "its weight is computed, and this method writes it"}),
         *(
             (method, nn.RNN(3, 4), {"0.weight_ih_l0": "units of RNN", "0.weight_hh_l0": "units of RNN"})

@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Make, Wire, set[str], set[str]]] = {
     "as many actions as units, after ReLU": (
         lambda: {"pi": mlp(4, 64, 64, last=(nn.ReLU(),)), "vf": mlp(4, 64, 64, last=(nn.ReLU(),)),
                  "action_net": nn.Linear(64, 64), "value_net": nn.Linear(64, 1)},
-        two_towers, {"action_net", "value_net"}, set(),
+        two_towers, {"action_net", "value_net"}, {"action_net"},
     ),
     "convolutional policy": (
         lambda: {"trunk": nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU()), "policy": nn.Conv2d(64, 2, 1),

@@ -10,7 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neoteny.plasticity import L2, Compose, L2Init, Method, NormalizeAndProject, Penalty, Spectral, WeightClipping
+from neoteny.plasticity import (
+    L2,
+    Compose,
+    L2Init,
+    Method,
+    NormalizeAndProject,
+    Penalty,
+    ShrinkAndPerturb,
+    Spectral,
+    WeightClipping,
+)
 from neoteny.plasticity.power_iteration import power_iteration_
 
 INPUTS, TARGETS = (torch.randn(32, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (5, 2))
@@ -149,11 +159,13 @@ def test_a_scaled_loss_does_not_scale_the_penalty(make: Callable[[], Penalty]) -
     assert (scaled(plain, None, fused=True) - expected).abs().max() > 1e-4
 
 
-def test_a_step_that_the_scaler_skips_moves_nothing() -> None:
-    net = network()
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("method", [L2(strength=0.1), ShrinkAndPerturb(every=1)], ids=lambda method: method.name)
+def test_a_step_that_the_scaler_skips_moves_nothing(method: Method, fused: bool) -> None:
+    net, method = network(), copy.deepcopy(method)
     before = copy.deepcopy(weights(net))
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, fused=True)
-    L2(strength=0.1).attach(net, optimizer)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, fused=fused)
+    method.attach(net, optimizer)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     scaler.scale(loss_of(net) * float("inf")).backward()
     scaler.step(optimizer)

@@ -51,6 +51,10 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Parts]]]
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(2, 3, 5), turned),
     "Embedding": (lambda: nn.Embedding(7, 3), turned),
     "EmbeddingBag": (lambda: nn.EmbeddingBag(7, 3), turned),
+    "Embedding with padding": (
+        lambda: nn.Embedding(7, 3, padding_idx=0),
+        lambda m: {"": (m.weight[1:].transpose(0, 1), None)},
+    ),
     "LSTM": (lambda: nn.LSTM(3, 5), lambda m: rows(m, "ih_l0", "ifgo", 5) | rows(m, "hh_l0", "ifgo", 5)),
     "LSTM without bias": (
         lambda: nn.LSTM(3, 5, bias=False),
@@ -96,7 +100,8 @@ def test_matrices_and_biases(make: Callable[[], nn.Module], by_hand: Callable[[n
         assert (layer.bias is None) == (bias is None)
         assert bias is None or (layer.bias is not None and layer.bias.data_ptr() == bias.data_ptr())
     covered = sum(layer.weight.numel() for layer in found.values())
-    assert covered == sum(p.numel() for name, p in module.named_parameters() if p.ndim > 1)
+    padding = 3 if getattr(module, "padding_idx", None) is not None else 0
+    assert covered + padding == sum(p.numel() for name, p in module.named_parameters() if p.ndim > 1)
 
 
 @pytest.mark.parametrize(

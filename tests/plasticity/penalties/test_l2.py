@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from neoteny.plasticity import L2, L2Init
-from neoteny.plasticity.method import Penalty
+from neoteny.plasticity.penalty import Penalty
 
 
 def network() -> nn.Sequential:

@@ -6,7 +6,7 @@ from layers_by_hand import DOUBLE, linear
 from torch import Tensor, nn
 
 from neoteny.plasticity import Parseval, Spectral, SpectralSpectrum
-from neoteny.plasticity.method import Penalty
+from neoteny.plasticity.penalty import Penalty
 
 
 def random(layer: nn.Module, seed: int = 0) -> nn.Module:

@@ -6,8 +6,8 @@ from scipy import optimize, stats
 from torch import Tensor, nn
 
 from neoteny.plasticity import Wasserstein
-from neoteny.plasticity.method import Penalty
 from neoteny.plasticity.penalties.wasserstein import pair
+from neoteny.plasticity.penalty import Penalty
 
 DOUBLE = torch.float64
 

@@ -396,7 +396,7 @@ def test_a_compiled_network_is_not_seen():
     with pytest.warns(UserWarning, match="redo has seen no units"):
         update(compiled, optimizer, torch.randn(8, 3))
     assert method.scalars()["resets"] == 0
-    assert method.refusals() == {}
+    assert method.refusals() == {"0": "not seen in a training pass"}
 
 
 def test_another_optimizers_layer():

@@ -13,8 +13,8 @@ from typing import Literal
 
 from torch import nn
 
-from neoteny.plasticity.trace import trace
-from neoteny.plasticity.widths import HEADS, SEALED, Block, guess
+from neoteny.plasticity.heads.trace import trace
+from neoteny.plasticity.heads.widths import HEADS, SEALED, Block, guess
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def output_heads(module: nn.Module, owners: Mapping[str, nn.Module]) -> HeadChoi
 
     Where its ``forward`` can be followed without data and goes through all ``owners``, heads are read off it. Else
     this is done for its submodules, each of which is a block with layers that take its input (*starts*) and layers
-    that give its output (*ends*), and the blocks are joined by their widths, see :mod:`neoteny.plasticity.widths`.
+    that give its output (*ends*), and the blocks are joined by their widths, see
+    :mod:`neoteny.plasticity.heads.widths`.
 
     Args:
         module: the network. It is not touched.

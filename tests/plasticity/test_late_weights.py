@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from neoteny.plasticity import TRAC, UPGD, L2Init, Method, Muon, Spectral
-from neoteny.plasticity.late import _watches
+from neoteny.plasticity.late_weights import _watches
 
 
 def network() -> nn.Sequential:
@@ -62,6 +62,29 @@ def test_a_new_parameter_group_is_named_once() -> None:
     again = Spectral(heads="include")
     quiet(lambda: again.attach(module, optimizer) and step(module, optimizer))  # type: ignore[arg-type, return-value]
     assert [layer.name for layer in again.layers] == ["0", "2", "4"]
+
+
+def test_a_layer_put_in_the_place_of_another_is_named() -> None:
+    module = network()
+    optimizer = torch.optim.Adam(module.parameters())
+    Spectral().attach(module, optimizer)
+    module[2] = nn.Linear(8, 8)
+    optimizer.param_groups[0]["params"] = list(module.parameters())
+    with pytest.warns(
+        UserWarning, match="spectral was attached before its optimizer got 2, and does not act"
+    ) as caught:
+        step(module, optimizer)
+    assert [warning.filename for warning in caught] == [__file__]
+    quiet(lambda: step(module, optimizer))
+
+
+def test_a_layer_that_is_not_trained_any_more_is_named() -> None:
+    module = network()
+    optimizer = torch.optim.Adam(module.parameters())
+    Spectral().attach(module, optimizer)
+    optimizer.param_groups[0]["params"] = list(module[2:].parameters())
+    with pytest.warns(UserWarning, match="spectral still acts on 0, which its optimizer does not train any more"):
+        step(module, optimizer)
 
 
 def test_an_output_head_that_comes_late_is_left_alone_silently() -> None:

@@ -64,7 +64,6 @@ def guess(
     takers, unsure, others = joints.takers()
     order = sorted(joints.ends, key=lambda end: (end not in sure, joints.keeps_width(end)))
     given_to = _match(order, takers)
-    taken_by = {start: end for end, start in given_to.items()}
     names, doubtful = set(), {}
     for end in joints.ends:
         if end in sure:
@@ -74,8 +73,7 @@ def guess(
                 doubtful[end.layer] = "an output head"
             continue
         names.add(end.layer)
-        contested = [start for start in takers.get(end, []) if taken_by[start] not in sure]
-        if may := contested + others.get(end, []):
+        if may := [*takers.get(end, []), *others.get(end, [])]:
             doubtful[end.layer] = f"hidden, if {may[0].layer!r} takes its output"
     return frozenset(names), doubtful
 

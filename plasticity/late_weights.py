@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from neoteny.plasticity.notice import warn
 from neoteny.plasticity.survey import Survey
 
 
@@ -27,25 +28,31 @@ class Watch:
 
     def __init__(self, method: str, optimizer: Optimizer, known: Survey, look: Callable[[], Survey]):
         self.method, self.optimizer, self.known, self.look = method, optimizer, known, look
-        self.count = self._count()
+        self.held = self._held()
         self.stepping = False
         _watch_all_optimizers(self)
 
-    def _count(self) -> int:
-        return sum(len(group["params"]) for group in self.optimizer.param_groups)
+    def _held(self) -> list[int]:
+        return [id(p) for group in self.optimizer.param_groups for p in group["params"]]
 
     def begin_step(self) -> None:
         """The method's optimizer is about to step."""
         self.stepping = True
-        if self.count == (count := self._count()):
+        if self.held == (held := self._held()):
             return
-        self.count = count
-        now = self.look()
-        known = {layer.name for layer in self.known.layers} | self.known.others.keys()
+        self.held = held
+        now, before = self.look(), {layer.name: layer for layer in self.known.layers}
+        known = before.keys() | self.known.others.keys()
         late = [name for name in (*(layer.name for layer in now.chosen), *now.others) if name not in known]
+        kept = {layer.name: layer.weights.parameters for layer in now.layers}
+        lost = [layer for layer in self.known.chosen if layer.name not in kept]
+        late += [n for n, layer in before.items() if n in kept and not _same(kept[n], layer.weights.parameters)]
         self.known = now
         if late:
             self._warn(f"was attached before its optimizer got {', '.join(late)}, and does not act on them")
+        if lost:
+            names = ", ".join(layer.name for layer in lost)
+            warn(f"{self.method} still acts on {names}, which its optimizer does not train any more")
 
     def end_step(self) -> None:
         """It has stepped."""
@@ -64,10 +71,7 @@ class Watch:
             self._warn(f"does not act when another optimizer ({type(other).__name__}) trains {', '.join(shared)}")
 
     def _warn(self, what: str) -> None:
-        warnings.warn(
-            f"{self.method} {what}. Attach a new instance to the optimizer that trains them, and remove() the old one",
-            stacklevel=6,
-        )
+        warn(f"{self.method} {what}. Attach a new instance to the optimizer that trains them, and remove() the old one")
 
     def remove(self) -> None:
         """Stop watching."""
@@ -91,3 +95,7 @@ def _on_step(optimizer: Optimizer, *_: Any) -> None:
         _met.add(optimizer)
         for watch in list(_watches):
             watch.meet(optimizer)
+
+
+def _same(ones: list[nn.Parameter], others: list[nn.Parameter]) -> bool:
+    return [id(p) for p in ones] == [id(p) for p in others]
