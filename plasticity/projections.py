@@ -10,8 +10,8 @@ from torch import Tensor
 
 from neoteny.plasticity.layers import Heads, smaller_gram
 from neoteny.plasticity.method import Method
-from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 from neoteny.plasticity.schedule import check_every, due, new_counter
+from neoteny.plasticity.singular_values import Tracker
 
 #: The exact σ₁ is rounded up by this many machine epsilons, so that no rounding error leaves a weight above its bound.
 ROUNDING = 100
@@ -47,8 +47,7 @@ class SpectralNorm(Method):
 
     bound: float = 1.0
     exact_every: int = 1
-    _u: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    _v: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    _tracker: Tracker = field(init=False, repr=False)
     _updates: Tensor = field(default_factory=new_counter, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,43 +57,54 @@ class SpectralNorm(Method):
 
     def setup(self) -> None:
         self.layers = [layer for layer in self.layers if not layer.is_norm]
-        for layer in self.layers:
-            rows, columns = layer.matrix.shape
-            self._u.append(torch.randn(rows, generator=self.generator).to(layer.weight))
-            self._v.append(torch.randn(columns, generator=self.generator).to(layer.weight))
-        if self.layers:
-            warm_up_([layer.matrix for layer in self.layers], self._u, self._v)
+        self._tracker = Tracker(self._matrices(), self.generator)
 
-    @staticmethod
-    def _exact(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -> Tensor:
-        """σ₁, rounded up, of shape (L). Also does one step of power iteration on u and v."""
-        found = [torch.linalg.eigvalsh(smaller_gram(matrix))[-1].clamp_min(0).sqrt() for matrix in matrices]
-        sigma = torch.maximum(torch.stack(found), power_iteration_(matrices, u, v))
-        return sigma * (1 + ROUNDING * torch.finfo(sigma.dtype).eps)
+    def _matrices(self) -> dict[str, Tensor]:
+        return {layer.name: layer.matrix.detach() for layer in self.layers}
+
+    def _track(self, matrices: dict[str, Tensor]) -> dict[str, Tensor]:
+        """An estimate of σ₁ from below, by layer name."""
+        gradients = {x.name: x.weight.grad.flatten(1) for x in self.layers if x.weight.grad is not None}
+        self._tracker.follow(gradients)
+        self._tracker.update(matrices)
+        return dict(zip(self._tracker.names, self._tracker.sigma.unbind(), strict=True))
 
     @torch.no_grad()
     def after_step(self) -> None:
-        live = [i for i, layer in enumerate(self.layers) if layer.weight.requires_grad]
         exact = due(self._updates, self.exact_every)
+        live = [layer for layer in self.layers if layer.weight.requires_grad]
         if self.bound == float("inf") or not live:
             return
-        matrices, u, v = [self.layers[i].matrix for i in live], [self._u[i] for i in live], [self._v[i] for i in live]
+        matrices = self._matrices()
+        sigma = self._track(matrices) if self.exact_every != 1 else {}
         try:
-            sigma = self._exact(matrices, u, v) if exact else power_iteration_(matrices, u, v)
+            sigma |= {layer.name: largest(matrices[layer.name]) for layer in live} if exact else {}
         except torch.linalg.LinAlgError:  # weights are not finite; the training loop has to detect that
             return
-        factors = (self.bound / sigma).clamp(max=1).unbind()
-        torch._foreach_mul_([self.layers[i].weight for i in live], list(factors))
+        factors = [(self.bound / sigma[layer.name]).clamp(max=1).to(layer.weight.dtype) for layer in live]
+        torch._foreach_mul_([layer.weight for layer in live], factors)
 
     def state(self) -> dict[str, Tensor]:
-        sides = (("u", self._u), ("v", self._v))
-        vectors = {f"{s}.{layer.name}": x for s, side in sides for layer, x in zip(self.layers, side, strict=True)}
-        return {"updates": self._updates, **vectors}
+        return {"projections": self._updates, **self._tracker.state()}
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
-        sigma = [(layer.matrix @ v).norm() for layer, v in zip(self.layers, self._v, strict=True)]
-        return {"sigma_max": torch.stack(sigma).max()}
+        return {"sigma_max": self._tracker.look(self._matrices()).max()}
+
+
+def largest(matrix: Tensor) -> Tensor:
+    """σ₁ from the eigenvalues of the smaller Gram matrix, rounded up; in float32 at least.
+
+    Raises:
+        LinAlgError: ``matrix`` is not finite.
+    """
+    wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    sigma = torch.linalg.eigvalsh(smaller_gram(wide))[-1].clamp_min(0).sqrt()
+    return (
+        sigma
+        * (1 + ROUNDING * torch.finfo(wide.dtype).eps)
+        * (1 + (torch.finfo(matrix.dtype).eps if matrix.dtype != wide.dtype else 0))
+    )
 
 
 @dataclass(kw_only=True, eq=False)

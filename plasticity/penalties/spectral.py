@@ -14,7 +14,10 @@ from torch import Tensor
 
 from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Penalty, gradients_of
-from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
+from neoteny.plasticity.singular_values import Tracker
+
+#: From the 400th update on, σ₁ is tracked at every so many updates.
+EVERY = 2
 
 
 def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], k: int, target: float = 1.0) -> Tensor:
@@ -39,10 +42,11 @@ def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], 
 class Spectral(Penalty):
     """R(θ) = Σ_l [(σ₁(W_l)^k − t^k)² + (‖b_l‖²)^k] + Σ_i (γ_i − 1)², with γ_i the scales of normalization layers.
 
-    σ₁ is estimated by one step of power iteration per update on stored vectors, which are constants in the gradient:
-    ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. A convolution is its kernel reshaped to
-    (out, in · kernel), whose σ₁ bounds the operator's up to a constant. No autograd graph is built, and there is no
-    device synchronization.
+    σ₁ and its vectors are tracked from update to update, see :mod:`neoteny.plasticity.singular_values`: by many steps
+    in the first updates, by one in every second from the 400th on. They are constants in the gradient:
+    ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. Of equal singular values one is pulled, as in the
+    paper. A convolution is its kernel reshaped to (out, in · kernel), whose σ₁ bounds the operator's up to a constant.
+    No autograd graph is built. On a GPU, a step of tracking waits for the device.
 
     Output heads are exempt by default: a head of spectral norm 1 cannot represent large values.
 
@@ -59,8 +63,7 @@ class Spectral(Penalty):
 
     k: int = 2
     target: float = 1.0
-    _u: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    _v: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    _tracker: Tracker = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,60 +73,58 @@ class Spectral(Penalty):
             raise ValueError(f"target: a finite number of at least 0 is needed, got {self.target}")
 
     def setup(self) -> None:
-        for layer in self._matrix_layers():
-            rows, columns = layer.matrix.shape
-            for vectors, size in ((self._u, rows), (self._v, columns)):
-                draw = torch.randn(size, generator=self.generator).to(layer.weight)
-                vectors.append(draw / draw.norm())
-        if self._u:
-            warm_up_([layer.matrix for layer in self._matrix_layers()], self._u, self._v)
+        self._tracker = Tracker(self._matrices(), self.generator, every=EVERY)
 
     def _matrix_layers(self) -> list[Layer]:
         return [layer for layer in self.layers if not layer.is_norm]
 
-    def _live(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Weight matrices, scales and biases that are not frozen at the moment."""
-        weights: list[Tensor] = [layer.weight for layer in self._matrix_layers() if layer.weight.requires_grad]
-        scales: list[Tensor] = [layer.weight for layer in self.layers if layer.is_norm and layer.weight.requires_grad]
-        biases: list[Tensor] = [
-            layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad
-        ]
-        return weights, scales, biases
+    def _matrices(self) -> dict[str, Tensor]:
+        return {layer.name: layer.matrix.detach() for layer in self._matrix_layers()}
 
-    def _vectors(self) -> tuple[list[Tensor], list[Tensor]]:
-        """u and v of the weights returned by :meth:`_live`."""
-        live = [layer.weight.requires_grad for layer in self._matrix_layers()]
-        u, v = ([x for x, on in zip(side, live, strict=True) if on] for side in (self._u, self._v))
-        return u, v
+    def _live(self) -> tuple[list[Layer], list[Tensor], list[Tensor]]:
+        """Layers with weight matrices, scales and biases that are not frozen at the moment."""
+        live = [layer for layer in self.layers if layer.weight.requires_grad]
+        biases = [layer.bias for layer in self.layers if layer.bias is not None and layer.bias.requires_grad]
+        return [x for x in live if not x.is_norm], [x.weight for x in live if x.is_norm], list[Tensor](biases)
 
-    def _singular_values(self, weights: list[Tensor]) -> list[Tensor]:
+    def _pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """u and v of each layer."""
+        tracker = self._tracker
+        return dict(zip(tracker.names, zip(tracker.u, tracker.v, strict=True), strict=True))
+
+    def _singular_values(self, layers: list[Layer]) -> list[Tensor]:
         """The penalized singular values of each matrix."""
-        _, v = self._vectors()
-        return [torch.linalg.vector_norm(w.flatten(1) @ right) for w, right in zip(weights, v, strict=True)]
+        pairs = self._pairs()
+        return [(u @ layer.matrix.to(u.dtype) @ v).reshape(1) for layer in layers for u, v in [pairs[layer.name]]]
 
-    def _pull_weights_(self, weights: list[Tensor], factor: float) -> None:
+    def _pull_weights_(self, layers: list[Layer], factor: float) -> None:
         """Add factor · (σ^k − t^k)σ^{k−1} u vᵀ to their gradients."""
-        u, v = self._vectors()
-        sigma = power_iteration_([w.flatten(1) for w in weights], u, v)
+        tracker = self._tracker
+        tracker.update(self._matrices())
+        sigma, right = tracker.sigma, dict(zip(tracker.names, tracker.v, strict=True))
         pull = factor * (sigma**self.k - self.target**self.k) * sigma ** (self.k - 1)
-        pulled = torch._foreach_mul(u, list(pull.unbind()))
-        for gradient, left, right in zip(gradients_of(weights), pulled, v, strict=True):
+        pulled = torch._foreach_mul(tracker.u, list(pull.unbind()))
+        left = dict(zip(tracker.names, pulled, strict=True))
+        gradients = dict(zip((x.name for x in layers), gradients_of([x.weight for x in layers]), strict=True))
+        for name, gradient in gradients.items():
+            u, v = left[name].to(gradient.dtype), right[name].to(gradient.dtype)
             if gradient.is_contiguous():
-                gradient.flatten(1).addr_(left, right)
+                gradient.flatten(1).addr_(u, v)
             else:
-                gradient.add_(torch.outer(left, right).view_as(gradient))
+                gradient.add_(torch.outer(u, v).view_as(gradient))
+        tracker.follow({name: gradient.flatten(1) for name, gradient in gradients.items()})
 
     def value(self) -> Tensor:
-        weights, scales, biases = self._live()
-        sigma = [s.flatten() for s in self._singular_values(weights)]
+        layers, scales, biases = self._live()
+        sigma = self._singular_values(layers)
         return spectral_penalty(torch.cat(sigma) if sigma else torch.zeros(0), biases, scales, self.k, self.target)
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        weights, scales, biases = self._live()
+        layers, scales, biases = self._live()
         factor = 2 * self.k * self.strength
-        if weights:
-            self._pull_weights_(weights, factor)
+        if layers:
+            self._pull_weights_(layers, factor)
         if biases:
             squares = torch.stack(torch._foreach_norm(biases)).square()
             pull = factor * squares ** (self.k - 1)
@@ -133,19 +134,18 @@ class Spectral(Penalty):
             torch._foreach_add_(gradients_of(scales), torch._foreach_sub(scales, 1), alpha=2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
-        names = [layer.name for layer in self._matrix_layers()]
-        return {
-            f"{side}.{name}": vector
-            for side, vectors in (("u", self._u), ("v", self._v))
-            for name, vector in zip(names, vectors, strict=True)
-        }
+        return self._tracker.state()
 
     @torch.no_grad()
     def sigma(self) -> dict[str, Tensor]:
-        """The current estimate of each layer's largest singular value, by layer name."""
-        pairs = zip(self._matrix_layers(), self._v, strict=True)
-        return {layer.name: (layer.matrix @ v).norm() for layer, v in pairs}
+        """An estimate of each layer's largest singular value, for the weights as they are now, by layer name."""
+        found = self._tracker.look(self._matrices()).unbind()
+        return dict(zip(self._tracker.names, found, strict=True))
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
-        return {"penalty": self.strength * self.value()}
+        layers, scales, biases = self._live()
+        sigma = self.sigma()
+        now = [sigma[layer.name] for layer in layers]
+        value = spectral_penalty(torch.stack(now) if now else torch.zeros(0), biases, scales, self.k, self.target)
+        return {"penalty": self.strength * value} | ({"sigma_max": torch.stack(now).max()} if now else {})
