@@ -1,26 +1,32 @@
 """Tracks the largest singular value of several matrices, and its pair of vectors, from update to update.
 
-For a matrix W (m × n) two blocks of b orthonormal rows are kept, U (b × m) and V (b × n): approximate singular vectors
-of its b largest singular values. A step starts from U or from V in turn. From U it is
+For a matrix W (m × n) two blocks of b rows are kept, U (b × m) and V (b × n): approximate singular vectors of its b
+largest singular values. A step starts from U or from V in turn. From U it is
 
-    d = g Σ_i v_i, and the least important row of U is replaced by d, made orthonormal to the others;
-    Y = U W;  Y Yᵀ = Q Λ Qᵀ (b × b);  u = (Qᵀ U)_b;  V ← Λ^(−1/2) Qᵀ Y,
+    U's least important row ← d = g Σ_i v_i, of length 1
+    Y = U W
+    T with T U Uᵀ Tᵀ = I and T Y Yᵀ Tᵀ = Λ, ascending: a b × b eigenvalue problem
+    σ = √λ_b,  u = (T U)_b,  v = (T Y)_b / σ
+    V ← T (Y − λ_2/4 V) / σ,  U ← T U / σ
 
-and from V the same with Wᵀ and gᵀ. This is half a step of subspace iteration with Rayleigh–Ritz. It passes over W once,
-as one matrix-vector product would. σ = √λ_b = uᵀWv is the largest singular value of W within the block, so σ ≤ σ₁.
+and from V the same with Wᵀ and gᵀ. The third line is Rayleigh–Ritz: σ = uᵀWv ≤ σ₁ is the largest singular value of W
+within the block. The last is half a step of subspace iteration with momentum (Chebyshev's recurrence, whose λ_2/4 is
+best where √λ_2 is the largest singular value outside the block). With σ₁ = (1 + ε)√λ_2, a step multiplies what the
+block lacks by about 1 − √(2ε); without momentum, by 1 − ε. After orthogonal initialization, and where a penalty has
+levelled the spectrum, ε is a few hundredths.
 
-W moves along the gradient g of the update before, hence d. A tenth of a random direction is added to it; that is what
-is left of d where the gradient points nowhere new.
+W moves along the gradient g of the update before, hence d. A tenth of a random direction is added to it, which is what
+is left where there is no gradient.
 
-Of equal singular values, u and v are the pair that the block happens to hold: one subgradient of σ₁, not an average.
+Of equal singular values, u and v are the pair that the block holds: one subgradient of σ₁, and not an average.
 
 A matrix with at most b rows or columns is not tracked: its σ₁ is computed from the smaller Gram matrix.
 
-Cost of a step: per matrix 2·b·m·n operations for Y, 2·m·n for d and about 4·b²·(m + n) for the rest, and for all
-matrices together the eigenvalues of b × b matrices. On a GPU these wait for the device.
+Cost of a step: per matrix 2·b·m·n operations for Y, in one pass over W as for a matrix-vector product, 2·m·n for d and
+about 10·b²·(m + n) for the rest; and one eigenvalue problem of size b. On a GPU that waits for the device.
 
-Worst case: a direction that neither the block nor the gradient has, as after weights have been replaced. Its share then
-grows by σ₁/σ_b per step, starting from the random direction.
+Worst case: a direction that neither the block nor the gradient has, as after weights have been replaced, and a penalty
+that takes down singular values faster than one per step: ε is then small and the block always late.
 """
 
 from __future__ import annotations
@@ -39,10 +45,8 @@ BLOCK = 8
 RANDOM = 0.1
 #: So many random directions take turns.
 RANDOMS = 16
-#: Rows of Y with a smaller share of the largest λ than this become 0: divided by √λ they would be rounding errors.
-SMALLEST = 1e-4
-#: The n-th update takes 400/n steps.
-EARLY = 400
+#: The n-th update takes 2000/n steps, at most 16.
+EARLY, MOST = 1000, 8
 #: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that.
 WARM_UP, CONVERGED = 2000, 1e-7
 #: Matrices of no more rows or columns than this share a batch; larger ones share one with those of like size.
@@ -50,48 +54,42 @@ PADDED = 4096
 
 
 def steps_at(update: int, every: int) -> int:
-    """How many steps the n-th update takes, n = 1, 2, …: 400/n, rounded down, then one at every N-th update.
+    """How many steps the n-th update takes, n = 1, 2, …: 2000/n, rounded down, at most 16; then 1 at every N-th.
 
     After orthogonal initialization all singular values are equal. Any vector is then a singular vector, and the first
     updates may raise the singular value of any other.
     """
-    return EARLY // update or int(update % every == 0)
+    return min(EARLY // update, MOST) or int(update % every == 0)
 
 
-def ritz_(basis: Tensor, image: Tensor) -> Tensor:
-    """Turn a basis X and its image Y = XW into approximate singular vectors of W, in place.
+def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor) -> tuple[Tensor, ...]:
+    """From a basis X, its image Y = XW, and Z, the basis before it, to the largest singular value and the next step.
 
-    With Y Yᵀ = Q Λ Qᵀ, λ ascending: Y ← Λ^(−1/2) QᵀY, where rows with λ ≤ 1e-4·λ_b become 0. The last row of Y is then
-    v, and the last row of X becomes u = (QᵀX)_b. What is not finite counts as 0.
-
-    Args:
-        basis: X, (L, b, p), with rows that are orthonormal or 0.
-        image: Y, (L, b, q).
-
-    Returns:
-        σ = √λ_b, of shape (L).
-    """
-    torch.nan_to_num_(image, 0.0, 0.0, 0.0)
-    gram = torch.nan_to_num_(image @ image.mT, 0.0, 0.0, 0.0)
-    values, vectors = torch.linalg.eigh(gram)
-    largest = values[:, -1:].clamp_min(0)
-    factors = torch.where(values > SMALLEST * largest, values.rsqrt(), 0.0)
-    basis[:, -1:] = vectors[:, :, -1:].mT @ basis
-    image.copy_((vectors * factors.unsqueeze(1)).mT @ image)
-    return largest.squeeze(1).sqrt_()
-
-
-def insert_(basis: Tensor, direction: Tensor, random: Tensor) -> None:
-    """Replace the first row of each basis, the least important, by a new direction orthonormal to the other rows.
+    T (X Xᵀ + ridge) Tᵀ = I, T Y Yᵀ Tᵀ = Λ, ascending. What is not finite counts as 0.
 
     Args:
         basis: X, (L, b, p).
-        direction: d, (L, p), of any length, or 0 for none.
-        random: (L, p), of length :data:`RANDOM`.
+        image: Y, (L, b, q). Overwritten.
+        before: Z, (L, b, q).
+        ridge: (b, b), for rows that depend on others or are 0.
+
+    Returns:
+        σ = √λ_b, (L); its vectors (T X)_b, (L, p), and (T Y)_b / σ, (L, q); the next basis T (Y − λ_2/4 Z) / σ, and
+        T X / σ, the basis before that.
     """
-    others, new = basis[:, 1:], (normalize(direction, dim=1) + random).unsqueeze(1)
-    new = torch.baddbmm(new, new @ others.mT, others, alpha=-1)
-    basis[:, :1] = normalize(new, dim=2)
+    torch.nan_to_num_(image, 0.0, 0.0, 0.0)
+    lower = torch.linalg.cholesky_ex(torch.baddbmm(ridge, basis, basis.mT))[0]
+    inverse = torch.linalg.solve_triangular(
+        lower, torch.eye(BLOCK, dtype=ridge.dtype, device=ridge.device), upper=False
+    )
+    inner = inverse @ (image @ image.mT) @ inverse.mT
+    values, vectors = torch.linalg.eigh(torch.nan_to_num_(inner, 0.0, 0.0, 0.0))
+    turn = vectors.mT @ inverse
+    sigma = values[:, -1].clamp_min(torch.finfo(values.dtype).tiny).sqrt_()
+    scaled = turn / sigma[:, None, None]
+    u, v = torch.bmm(turn[:, -1:], basis), torch.bmm(scaled[:, -1:], image)
+    image.addcmul_(before, values[:, 1, None, None], value=-0.25)
+    return sigma, u.squeeze(1), v.squeeze(1), scaled @ image, scaled @ basis
 
 
 class Batch:
@@ -100,6 +98,7 @@ class Batch:
     Attributes:
         names: of the matrices.
         sides: the blocks over p and q, (L, b, p) and (L, b, q).
+        tops: the vectors of σ, (L, p) and (L, q).
         directions: d on either side, (L, p) and (L, q).
         sigma: (L).
     """
@@ -113,6 +112,10 @@ class Batch:
         options = {"dtype": torch.promote_types(some.dtype, torch.float32), "device": some.device}
         sizes = [max(column) for column in zip(*self.shapes, strict=True)]
         self.sides = [torch.zeros(len(matrices), BLOCK, size, **options) for size in sizes]
+        self.images = [torch.zeros_like(side) for side in self.sides]
+        eps = 100 * torch.finfo(options["dtype"]).eps
+        self.ridge = (1e-30 if self.small else eps) * torch.eye(BLOCK, **options)
+        self.tops = [torch.zeros(len(matrices), size, **options) for size in sizes]
         self.directions = [torch.zeros(len(matrices), size, **options) for size in sizes]
         self.randoms = [torch.zeros(RANDOMS, len(matrices), size, **options) for size in sizes]
         self.sigma = torch.zeros(len(matrices), **options)
@@ -130,30 +133,28 @@ class Batch:
 
     def step(self, matrices: list[Tensor], count: int) -> None:
         """Take one step, from the side whose turn it is."""
-        side = count % 2
+        side = 0 if self.small else count % 2
+        basis, before = self.sides[side], self.sides[1 - side]
         if not self.small:
-            insert_(self.sides[side], self.directions[side], self.randoms[side][count // 2 % RANDOMS])
-            self.directions[side].zero_()
-        self.sigma.copy_(self._advance(self.sides, matrices, side))
+            basis[:, 0] = normalize(self.directions[side], dim=1).add_(self.randoms[side][count // 2 % RANDOMS])
+            before[:, 0] = 0
+        found = self._advance(basis, before, matrices, side)
+        self.sigma, self.tops[side], self.tops[1 - side], self.sides[1 - side], self.sides[side] = found
 
     def look(self, matrices: list[Tensor], count: int) -> Tensor:
         """σ after two steps, (L), without taking them."""
-        sides = [side.clone() for side in self.sides]
-        for step in (count, count + 1):
-            sigma = self._advance(sides, matrices, step % 2)
-        return sigma
+        first, second = (0, 0) if self.small else (count % 2, 1 - count % 2)
+        found = self._advance(self.sides[first].clone(), self.sides[1 - first], matrices, first)
+        return self._advance(found[3], found[4], matrices, second)[0] if not self.small else found[0]
 
-    def _advance(self, sides: list[Tensor], matrices: list[Tensor], side: int) -> Tensor:
+    def _advance(self, basis: Tensor, before: Tensor, matrices: list[Tensor], side: int) -> tuple[Tensor, ...]:
+        image = self.images[1 - side]
         if self.small:
-            sides[0].copy_(torch.eye(BLOCK, sides[0].shape[2]))
-            sides[1].zero_()
-            for rows, matrix in zip(sides[1], matrices, strict=True):
-                rows[: len(matrix), : matrix.shape[1]] = matrix
-            return ritz_(*sides)
-        basis, image = sides[side], sides[1 - side]
+            basis.copy_(torch.eye(BLOCK, basis.shape[2]))
         for i, (matrix, shape) in enumerate(zip(matrices, self.shapes, strict=True)):
-            torch.mm(basis[i, :, : shape[side]], matrix.T if side else matrix, out=image[i, :, : shape[1 - side]])
-        return ritz_(basis, image)
+            rows, out = basis[i, :, : shape[side]], image[i, :, : shape[1 - side]]
+            torch.mm(rows, matrix.T if side else matrix, out=out)
+        return ritz(basis, image, before, self.ridge)
 
     def follow(self, gradients: Mapping[str, Tensor], count: int) -> None:
         """Set the directions of the next step, where there is a gradient."""
@@ -243,7 +244,7 @@ class Tracker:
         for batch in self._batches:
             for i, (tall, shape) in enumerate(zip(batch.tall, batch.shapes, strict=True)):
                 at = 1 - side if tall else side
-                found.append(batch.sides[at][i, -1, : shape[at]])
+                found.append(batch.tops[at][i, : shape[at]])
         return found
 
     def look(self, matrices: Mapping[str, Tensor]) -> Tensor:
@@ -259,5 +260,6 @@ class Tracker:
                 found[f"sigma.{name}"] = batch.sigma[i]
                 for side, size in enumerate(shape):
                     found[f"block{side}.{name}"] = batch.sides[side][i, :, :size]
+                    found[f"vector{side}.{name}"] = batch.tops[side][i, :size]
                     found[f"direction{side}.{name}"] = batch.directions[side][i, :size]
         return found
