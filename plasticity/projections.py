@@ -57,7 +57,7 @@ class SpectralNorm(Method):
 
     def setup(self) -> None:
         self.layers = [layer for layer in self.layers if not layer.is_norm]
-        self._tracker = Tracker(self._matrices(), self.generator)
+        self._tracker = Tracker(self._matrices(), self.generator, longest=1)
 
     def _matrices(self) -> dict[str, Tensor]:
         return {layer.name: layer.matrix.detach() for layer in self.layers}
@@ -66,7 +66,8 @@ class SpectralNorm(Method):
         """An estimate of σ₁ from below, by layer name."""
         gradients = {x.name: x.weight.grad.flatten(1) for x in self.layers if x.weight.grad is not None}
         self._tracker.follow(gradients)
-        self._tracker.update(matrices)
+        if self._tracker.due():
+            self._tracker.renew(matrices)
         return dict(zip(self._tracker.names, self._tracker.sigma.unbind(), strict=True))
 
     @torch.no_grad()

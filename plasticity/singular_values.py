@@ -45,21 +45,14 @@ BLOCK = 8
 RANDOM = 0.1
 #: So many random directions take turns.
 RANDOMS = 16
-#: The n-th update takes 2000/n steps, at most 16.
-EARLY, MOST = 1000, 8
+#: The n-th update takes 2000/n steps, at most 8.
+EARLY, MOST = 2000, 8
+#: Later, the block is renewed when σ has changed by about so much in any matrix, and at least at every 8th update.
+DRIFT, LONGEST = 0.004, 8
 #: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that.
 WARM_UP, CONVERGED = 2000, 1e-7
 #: Matrices of no more rows or columns than this share a batch; larger ones share one with those of like size.
 PADDED = 4096
-
-
-def steps_at(update: int, every: int) -> int:
-    """How many steps the n-th update takes, n = 1, 2, …: 2000/n, rounded down, at most 16; then 1 at every N-th.
-
-    After orthogonal initialization all singular values are equal. Any vector is then a singular vector, and the first
-    updates may raise the singular value of any other.
-    """
-    return min(EARLY // update, MOST) or int(update % every == 0)
 
 
 def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor) -> tuple[Tensor, ...]:
@@ -175,18 +168,24 @@ class Tracker:
 
     Computes in float32 where the matrices are in a narrower format.
 
+    After orthogonal initialization all singular values are equal, and the first updates may raise any. So these take
+    more steps: 2000/n in the n-th, at most 8. From n = 1000 on, the pairs are renewed when σ of some matrix has changed
+    by 0.4 %, judged by its last change, and held in between: for one update more than the last time at most, and for 8
+    at most. A renewal after i updates takes 1 + i/2 steps, rounded up.
+
     Args:
         matrices: by name, (out, in).
         generator: for the first vectors.
-        every: N; from the 400th update on, a step is taken at every N-th, and the pairs stay as they are in between.
+        longest: how many updates the pairs are held at most.
 
     Attributes:
         names: of the matrices, in the order of :attr:`sigma`, ``u`` and ``v``.
+        updates: how many there were.
     """
 
-    def __init__(self, matrices: Mapping[str, Tensor], generator: torch.Generator, every: int = 1):
-        self.every = every
-        self._updates, self._steps = new_counter(), new_counter()
+    def __init__(self, matrices: Mapping[str, Tensor], generator: torch.Generator, longest: int = LONGEST):
+        self.longest = longest
+        self.updates, self._steps, self._held, self._next = (new_counter() for _ in range(4))
         groups: dict[tuple[object, ...], dict[str, Tensor]] = {}
         for name, matrix in matrices.items():
             p, q = sorted(matrix.shape)
@@ -212,15 +211,24 @@ class Tracker:
                 batch.step(wide, int(self._steps) + step)
         self._steps += steps
 
-    def update(self, matrices: Mapping[str, Tensor]) -> None:
-        """Follow the matrices to where they are now. To be called once per update."""
-        self._updates += 1
-        if steps := steps_at(int(self._updates), self.every):
-            self._step(matrices, steps)
+    def due(self) -> bool:
+        """Count an update of the matrices. Whether :meth:`renew` is to be called."""
+        self.updates += 1
+        self._held += 1
+        return int(self._held) >= int(self._next)
+
+    def renew(self, matrices: Mapping[str, Tensor]) -> None:
+        """Find the pairs of the matrices as they are now."""
+        held, early = int(self._held), EARLY // int(self.updates)
+        before = self.sigma
+        self._step(matrices, min(early, MOST) if early > 1 else 1 + (held + 1) // 2)
+        change = float((self.sigma / before - 1).abs().max()) / held
+        self._held.zero_()
+        self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), held + 1, self.longest))
 
     def follow(self, gradients: Mapping[str, Tensor]) -> None:
         """Have the next update look where these gradients, (out, in) each, move the matrices. Some may be missing."""
-        if steps_at(int(self._updates) + 1, self.every):
+        if int(self._held) + 1 >= int(self._next):
             for batch in self._batches:
                 batch.follow(gradients, int(self._steps))
 
@@ -254,7 +262,7 @@ class Tracker:
 
     def state(self) -> dict[str, Tensor]:
         """The live tensors that the next update depends on, without padding."""
-        found = {"updates": self._updates, "steps": self._steps}
+        found = {"updates": self.updates, "steps": self._steps, "held": self._held, "next": self._next}
         for batch in self._batches:
             for i, (name, shape) in enumerate(zip(batch.names, batch.shapes, strict=True)):
                 found[f"sigma.{name}"] = batch.sigma[i]

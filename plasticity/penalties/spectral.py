@@ -16,9 +16,6 @@ from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Penalty, gradients_of
 from neoteny.plasticity.singular_values import Tracker
 
-#: From the 400th update on, σ₁ is tracked at every so many updates.
-EVERY = 2
-
 
 def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], k: int, target: float = 1.0) -> Tensor:
     """R = Σ_l (σ_l^k − t^k)² + Σ_l (‖b_l‖²)^k + Σ_i (γ_i − 1)².
@@ -42,8 +39,8 @@ def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], 
 class Spectral(Penalty):
     """R(θ) = Σ_l [(σ₁(W_l)^k − t^k)² + (‖b_l‖²)^k] + Σ_i (γ_i − 1)², with γ_i the scales of normalization layers.
 
-    σ₁ and its vectors are tracked from update to update, see :mod:`neoteny.plasticity.singular_values`: by many steps
-    in the first updates, by one in every second from the 400th on. They are constants in the gradient:
+    σ₁ and its vectors are tracked by :class:`neoteny.plasticity.singular_values.Tracker`, which renews them when σ₁ has
+    changed by 0.4 %, at least at every 8th update. They are constants in the gradient:
     ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. Of equal singular values one is pulled, as in the
     paper. A convolution is its kernel reshaped to (out, in · kernel), whose σ₁ bounds the operator's up to a constant.
     No autograd graph is built. On a GPU, a step of tracking waits for the device.
@@ -64,6 +61,8 @@ class Spectral(Penalty):
     k: int = 2
     target: float = 1.0
     _tracker: Tracker = field(init=False, repr=False)
+    _pulls: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _right: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +72,9 @@ class Spectral(Penalty):
             raise ValueError(f"target: a finite number of at least 0 is needed, got {self.target}")
 
     def setup(self) -> None:
-        self._tracker = Tracker(self._matrices(), self.generator, every=EVERY)
+        self._tracker = Tracker(self._matrices(), self.generator)
+        if self._tracker.names:
+            self._renew()
 
     def _matrix_layers(self) -> list[Layer]:
         return [layer for layer in self.layers if not layer.is_norm]
@@ -97,22 +98,27 @@ class Spectral(Penalty):
         pairs = self._pairs()
         return [(u @ layer.matrix.to(u.dtype) @ v).reshape(1) for layer in layers for u, v in [pairs[layer.name]]]
 
+    def _renew(self) -> None:
+        """Set the pulls (σ^k − t^k)σ^{k−1} u and the vectors v."""
+        tracker = self._tracker
+        sigma = tracker.sigma
+        size = (sigma**self.k - self.target**self.k) * sigma ** (self.k - 1)
+        self._pulls = dict(zip(tracker.names, torch._foreach_mul(tracker.u, list(size.unbind())), strict=True))
+        self._right = dict(zip(tracker.names, tracker.v, strict=True))
+
     def _pull_weights_(self, layers: list[Layer], factor: float) -> None:
         """Add factor · (σ^k − t^k)σ^{k−1} u vᵀ to their gradients."""
-        tracker = self._tracker
-        tracker.update(self._matrices())
-        sigma, right = tracker.sigma, dict(zip(tracker.names, tracker.v, strict=True))
-        pull = factor * (sigma**self.k - self.target**self.k) * sigma ** (self.k - 1)
-        pulled = torch._foreach_mul(tracker.u, list(pull.unbind()))
-        left = dict(zip(tracker.names, pulled, strict=True))
-        gradients = dict(zip((x.name for x in layers), gradients_of([x.weight for x in layers]), strict=True))
-        for name, gradient in gradients.items():
-            u, v = left[name].to(gradient.dtype), right[name].to(gradient.dtype)
-            if gradient.is_contiguous():
-                gradient.flatten(1).addr_(u, v)
-            else:
-                gradient.add_(torch.outer(u, v).view_as(gradient))
-        tracker.follow({name: gradient.flatten(1) for name, gradient in gradients.items()})
+        if self._tracker.due():
+            self._tracker.renew(self._matrices())
+            self._renew()
+        found = {}
+        for layer, gradient in zip(layers, gradients_of([layer.weight for layer in layers]), strict=True):
+            pull, right = self._pulls[layer.name].to(gradient.dtype), self._right[layer.name].to(gradient.dtype)
+            found[layer.name] = matrix = gradient.flatten(1)
+            matrix.addr_(pull, right, alpha=factor)
+            if not gradient.is_contiguous():  # then ``matrix`` is a copy
+                gradient.copy_(matrix.view_as(gradient))
+        self._tracker.follow(found)
 
     def value(self) -> Tensor:
         layers, scales, biases = self._live()
@@ -126,15 +132,13 @@ class Spectral(Penalty):
         if layers:
             self._pull_weights_(layers, factor)
         if biases:
-            squares = torch.stack(torch._foreach_norm(biases)).square()
-            pull = factor * squares ** (self.k - 1)
-            pulls = [p.expand_as(b) for p, b in zip(pull.unbind(), biases, strict=True)]
-            torch._foreach_addcmul_(gradients_of(biases), biases, pulls)
+            sizes = torch._foreach_pow(torch._foreach_norm(biases), 2 * (self.k - 1))
+            torch._foreach_add_(gradients_of(biases), torch._foreach_mul(biases, sizes), alpha=factor)
         if scales:
             torch._foreach_add_(gradients_of(scales), torch._foreach_sub(scales, 1), alpha=2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
-        return self._tracker.state()
+        return self._tracker.state() | {f"pull.{name}": pull for name, pull in self._pulls.items()}
 
     @torch.no_grad()
     def sigma(self) -> dict[str, Tensor]:

@@ -48,7 +48,8 @@ def as_loss_term(net: nn.Module, optimizer: torch.optim.Optimizer, penalty: Pena
     def closure() -> Tensor:
         optimizer.zero_grad()
         if isinstance(penalty, Spectral):
-            penalty._tracker.update(penalty._matrices())
+            assert penalty._tracker.due()
+            penalty._tracker.renew(penalty._matrices())
         loss = loss_of(net) + penalty.strength * penalty.value()
         loss.backward()
         return loss
