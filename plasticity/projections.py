@@ -26,18 +26,17 @@ class SpectralNorm(Method):
     instead. A convolution is its kernel reshaped to (out, in · kernel). Biases and normalization layers are not
     changed.
 
-    Exactness: power iteration gives a lower bound on σ₁, so on its own it guarantees nothing. Every N-th update
-    (``exact_every``) computes the eigenvalues of the smaller Gram matrix; σ₁ ≤ bound then holds to the last digit, for
-    any W. In between, one step of power iteration costs two matrix-vector products. Until the next exact update σ₁ may
-    exceed the bound by the lag of the estimate, 1 to 2 % at usual learning rates.
-    With ``exact_every`` = 1, the default, σ₁ ≤ bound after every update.
+    Exactness: at every N-th update (``exact_every``) σ₁ is computed from the eigenvalues of the smaller Gram matrix.
+    σ₁ ≤ bound then holds for any W, to the last digit in float32 and float64. With ``exact_every`` = 1, the default, it
+    holds after every update. In between, σ₁ is an estimate from below (see :mod:`neoteny.plasticity.singular_values`),
+    and σ₁ may exceed the bound: LAG
 
-    Cost: m·n·min(m, n) for the Gram matrix and about 4/3·min(m, n)³ for its eigenvalues, at every N-th update. On a
-    GPU an exact update waits for the device, others do not.
+    Cost: m·n·min(m, n) for the Gram matrix and about 4/3·min(m, n)³ for its eigenvalues, at every N-th update; with N
+    above 1, also a step of tracking at every update. On a GPU both wait for the device.
 
     Attributes:
         bound: the largest σ₁ allowed. At infinity, training is bit for bit the same as without the method.
-        exact_every: N; 0 for power iteration alone, which gives no strict bound.
+        exact_every: N; 0 for the estimate alone, which gives no strict bound.
 
     Raises:
         ValueError: ``bound`` is not positive, or ``exact_every`` is not an integer of at least 0.
@@ -47,7 +46,7 @@ class SpectralNorm(Method):
 
     bound: float = 1.0
     exact_every: int = 1
-    _tracker: Tracker = field(init=False, repr=False)
+    _tracker: Tracker | None = field(default=None, init=False, repr=False)
     _updates: Tensor = field(default_factory=new_counter, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -57,18 +56,25 @@ class SpectralNorm(Method):
 
     def setup(self) -> None:
         self.layers = [layer for layer in self.layers if not layer.is_norm]
-        self._tracker = Tracker(self._matrices(), self.generator, longest=1)
+        if self.exact_every != 1:
+            self._tracker = Tracker(self._matrices(), self.generator, longest=1)
 
     def _matrices(self) -> dict[str, Tensor]:
         return {layer.name: layer.matrix.detach() for layer in self.layers}
 
-    def _track(self, matrices: dict[str, Tensor]) -> dict[str, Tensor]:
-        """An estimate of σ₁ from below, by layer name."""
-        gradients = {x.name: x.weight.grad.flatten(1) for x in self.layers if x.weight.grad is not None}
-        self._tracker.follow(gradients)
-        if self._tracker.due():
-            self._tracker.renew(matrices)
-        return dict(zip(self._tracker.names, self._tracker.sigma.unbind(), strict=True))
+    def _sigma(self, matrices: dict[str, Tensor], exact: bool) -> dict[str, Tensor]:
+        """σ₁, or an estimate from below, by layer name.
+
+        Raises:
+            LinAlgError: the weights are not finite.
+        """
+        found = {}
+        if tracker := self._tracker:
+            tracker.follow({x.name: x.weight.grad.flatten(1) for x in self.layers if x.weight.grad is not None})
+            if tracker.due():
+                tracker.renew(matrices)
+            found = dict(zip(tracker.names, tracker.sigma.unbind(), strict=True))
+        return {name: largest(matrix) for name, matrix in matrices.items()} if exact else found
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -76,21 +82,22 @@ class SpectralNorm(Method):
         live = [layer for layer in self.layers if layer.weight.requires_grad]
         if self.bound == float("inf") or not live:
             return
-        matrices = self._matrices()
-        sigma = self._track(matrices) if self.exact_every != 1 else {}
         try:
-            sigma |= {layer.name: largest(matrices[layer.name]) for layer in live} if exact else {}
-        except torch.linalg.LinAlgError:  # weights are not finite; the training loop has to detect that
+            sigma = self._sigma(self._matrices(), exact)
+        except torch.linalg.LinAlgError:  # the training loop has to detect that
             return
         factors = [(self.bound / sigma[layer.name]).clamp(max=1).to(layer.weight.dtype) for layer in live]
         torch._foreach_mul_([layer.weight for layer in live], factors)
 
     def state(self) -> dict[str, Tensor]:
-        return {"projections": self._updates, **self._tracker.state()}
+        return {"updates": self._updates} | (self._tracker.state() if self._tracker else {})
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
-        return {"sigma_max": self._tracker.look(self._matrices()).max()}
+        try:
+            return {"sigma_max": torch.stack([largest(matrix) for matrix in self._matrices().values()]).max()}
+        except torch.linalg.LinAlgError:
+            return {"sigma_max": torch.tensor(float("nan"))}
 
 
 def largest(matrix: Tensor) -> Tensor:
@@ -101,11 +108,7 @@ def largest(matrix: Tensor) -> Tensor:
     """
     wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     sigma = torch.linalg.eigvalsh(smaller_gram(wide))[-1].clamp_min(0).sqrt()
-    return (
-        sigma
-        * (1 + ROUNDING * torch.finfo(wide.dtype).eps)
-        * (1 + (torch.finfo(matrix.dtype).eps if matrix.dtype != wide.dtype else 0))
-    )
+    return sigma * (1 + ROUNDING * torch.finfo(wide.dtype).eps)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -78,11 +78,11 @@ def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor) -> tuple[T
     inner = inverse @ (image @ image.mT) @ inverse.mT
     values, vectors = torch.linalg.eigh(torch.nan_to_num_(inner, 0.0, 0.0, 0.0))
     turn = vectors.mT @ inverse
-    sigma = values[:, -1].clamp_min(torch.finfo(values.dtype).tiny).sqrt_()
-    scaled = turn / sigma[:, None, None]
+    largest = values[:, -1].clamp_min(0)
+    scaled = turn * torch.nan_to_num_(largest.rsqrt(), posinf=0.0)[:, None, None]
     u, v = torch.bmm(turn[:, -1:], basis), torch.bmm(scaled[:, -1:], image)
     image.addcmul_(before, values[:, 1, None, None], value=-0.25)
-    return sigma, u.squeeze(1), v.squeeze(1), scaled @ image, scaled @ basis
+    return largest.sqrt_(), u.squeeze(1), v.squeeze(1), scaled @ image, scaled @ basis
 
 
 class Batch:
@@ -136,9 +136,9 @@ class Batch:
 
     def look(self, matrices: list[Tensor], count: int) -> Tensor:
         """σ after two steps, (L), without taking them."""
-        first, second = (0, 0) if self.small else (count % 2, 1 - count % 2)
-        found = self._advance(self.sides[first].clone(), self.sides[1 - first], matrices, first)
-        return self._advance(found[3], found[4], matrices, second)[0] if not self.small else found[0]
+        side = 0 if self.small else count % 2
+        sigma, _, _, after, basis = self._advance(self.sides[side].clone(), self.sides[1 - side], matrices, side)
+        return sigma if self.small else self._advance(after, basis, matrices, 1 - side)[0]
 
     def _advance(self, basis: Tensor, before: Tensor, matrices: list[Tensor], side: int) -> tuple[Tensor, ...]:
         image = self.images[1 - side]
@@ -222,7 +222,7 @@ class Tracker:
         held, early = int(self._held), EARLY // int(self.updates)
         before = self.sigma
         self._step(matrices, min(early, MOST) if early > 1 else 1 + (held + 1) // 2)
-        change = float((self.sigma / before - 1).abs().max()) / held
+        change = float(((self.sigma - before).abs() / before.clamp_min(1e-30)).max()) / held
         self._held.zero_()
         self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), held + 1, self.longest))
 
@@ -262,7 +262,8 @@ class Tracker:
 
     def state(self) -> dict[str, Tensor]:
         """The live tensors that the next update depends on, without padding."""
-        found = {"updates": self.updates, "steps": self._steps, "held": self._held, "next": self._next}
+        counters = {"updates": self.updates, "steps": self._steps, "held": self._held, "next": self._next}
+        found = {f"tracker.{name}": counter for name, counter in counters.items()}
         for batch in self._batches:
             for i, (name, shape) in enumerate(zip(batch.names, batch.shapes, strict=True)):
                 found[f"sigma.{name}"] = batch.sigma[i]
