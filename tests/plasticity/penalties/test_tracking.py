@@ -64,16 +64,18 @@ def stock(algorithm: type[BaseAlgorithm], method: Spectral, **settings: object) 
     return model
 
 
-def ppo(method: Spectral, width: int, lr: float, steps: int) -> None:
+def ppo(method: Watched, width: int, lr: float, steps: int) -> Watched:
     stock(sb3.PPO, method, learning_rate=lr, policy_kwargs={"net_arch": [width, width]}).learn(steps)
+    return method
 
 
-def minigrid(method: Spectral, env: str) -> None:
-    """Our PPO on a preset."""
+def minigrid(method: Watched, env: str) -> Watched:
+    """Our PPO on a preset; it attaches a copy of the method, which is returned."""
     settings = compose(load_presets({"env": env, "agent": "ppo", "reg": "none"}), {}, {"device": "cpu"})
     envs = ContinualVecEnv(settings.sequence, settings.agent.num_envs)
     agent = settings.algorithm(env=envs, reg=method, seed=0, device="cpu", **settings.agent.arguments())
     agent.learn(sum(task.steps for task in settings.sequence.tasks))
+    return agent.methods["all"]
 
 
 def check(name: str, method: Watched) -> None:
@@ -87,13 +89,12 @@ def check(name: str, method: Watched) -> None:
 
 @pytest.mark.parametrize(("strength", "lr"), [(1e-4, 1e-3), (1e-3, 3e-4), (1e-1, 1e-3)])
 def test_estimates_hold_while_ppo_trains(strength: float, lr: float) -> None:
-    method = Watched(strength=strength)
-    ppo(method, width=64, lr=lr, steps=4096)
+    method = ppo(Watched(strength=strength), width=64, lr=lr, steps=4096)
     check(f"CartPole, width 64, lr {lr:g}, strength {strength:g}", method)
 
 
 STRENGTHS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
-FULL: dict[str, tuple[float, Callable[[Watched], None]]] = {
+FULL: dict[str, tuple[float, Callable[[Watched], Watched]]] = {
     f"CartPole, width {width}, lr {lr:g}, strength {strength:g}": (
         strength,
         lambda method, width=width, lr=lr, steps=steps: ppo(method, width, lr, steps),  # type: ignore[misc]
@@ -109,9 +110,7 @@ FULL: dict[str, tuple[float, Callable[[Watched], None]]] = {
 @pytest.mark.parametrize("name", FULL)
 def test_estimates_hold_everywhere(name: str) -> None:
     strength, train = FULL[name]
-    method = Watched(strength=strength)
-    train(method)
-    check(name, method)
+    check(name, train(Watched(strength=strength)))
 
 
 @dataclass(kw_only=True, eq=False)
