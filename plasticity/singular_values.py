@@ -47,8 +47,8 @@ RANDOM = 0.1
 RANDOMS = 16
 #: The n-th update takes 2000/n steps, at most 8.
 EARLY, MOST = 2000, 8
-#: Later, the block is renewed when σ has changed by about so much in any matrix, and at least at every 8th update.
-DRIFT, LONGEST = 0.004, 8
+#: Later, the block is renewed when σ has changed by about so much in any matrix, and at least at every third update.
+DRIFT, LONGEST = 0.003, 3
 #: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that.
 WARM_UP, CONVERGED = 2000, 1e-7
 #: Matrices of no more rows or columns than this share a batch; larger ones share one with those of like size.
@@ -170,8 +170,8 @@ class Tracker:
 
     After orthogonal initialization all singular values are equal, and the first updates may raise any. So these take
     more steps: 2000/n in the n-th, at most 8. From n = 1000 on, the pairs are renewed when σ of some matrix has changed
-    by 0.4 %, judged by its last change, and held in between: for one update more than the last time at most, and for 8
-    at most. A renewal after i updates takes 1 + i/2 steps, rounded up.
+    by 0.3 %, judged by its last change, but at every third update at the latest, and held in between. A renewal takes
+    2 steps if there was an update without one, else 1.
 
     Args:
         matrices: by name, (out, in).
@@ -221,7 +221,7 @@ class Tracker:
         """Find the pairs of the matrices as they are now."""
         held, early = int(self._held), EARLY // int(self.updates)
         before = self.sigma
-        self._step(matrices, min(early, MOST) if early > 1 else 1 + (held + 1) // 2)
+        self._step(matrices, min(early, MOST) if early > 1 else 1 + held // 2)
         change = float(((self.sigma - before).abs() / before.clamp_min(1e-30)).max()) / held
         self._held.zero_()
         self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), held + 1, self.longest))

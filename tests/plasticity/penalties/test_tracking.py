@@ -74,7 +74,7 @@ def minigrid(method: Watched, env: str) -> Watched:
     settings = compose(load_presets({"env": env, "agent": "ppo", "reg": "none"}), {}, {"device": "cpu"})
     envs = ContinualVecEnv(settings.sequence, settings.agent.num_envs)
     agent = settings.algorithm(env=envs, reg=method, seed=0, device="cpu", **settings.agent.arguments())
-    agent.learn(sum(task.steps for task in settings.sequence.tasks))
+    agent.learn(settings.sequence.cycles * sum(task.steps for task in settings.sequence.tasks))
     return agent.methods["all"]
 
 
