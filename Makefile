@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark clean
+.PHONY: demo test check lint format install benchmark tracking clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ format: $(INSTALLED)  ## rewrite the code in the house format
 
 benchmark: $(INSTALLED)  ## throughput against stock stable-baselines3, and the cost of each regularizer
 	$(BIN)/python runners/benchmark.py
+
+tracking: $(INSTALLED)  ## how near the estimates of singular values are while agents train: a table, in half an hour
+	TRACKING=1 $(BIN)/python -m pytest -s -k "everywhere or tie" tests/plasticity/penalties/test_tracking.py
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from neoteny.plasticity.layers import Layer, smaller_gram
+from neoteny.plasticity.layers import Layer, smaller_gram, wide
 from neoteny.plasticity.method import Method
-from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 from neoteny.plasticity.schedule import check_every, due, new_counter
+from neoteny.plasticity.singular_values import Tracker
 from neoteny.plasticity.survey import Heads
 
 #: The exact σ₁ is rounded up by this many machine epsilons, so that no rounding error leaves a weight above its bound.
@@ -27,18 +27,17 @@ class SpectralNorm(Method):
     instead. A convolution is its kernel reshaped to (out, in · kernel). Biases and normalization layers are not
     changed.
 
-    Exactness: power iteration gives a lower bound on σ₁, so on its own it guarantees nothing. Every N-th update
-    (``exact_every``) computes the eigenvalues of the smaller Gram matrix; σ₁ ≤ bound then holds to the last digit, for
-    any W. In between, one step of power iteration costs two matrix-vector products. Until the next exact update σ₁ may
-    exceed the bound by the lag of the estimate, 1 to 2 % at usual learning rates.
-    With ``exact_every`` = 1, the default, σ₁ ≤ bound after every update.
+    Exactness: at every N-th update (``exact_every``) σ₁ is computed from the eigenvalues of the smaller Gram matrix.
+    σ₁ ≤ bound then holds for any W, to the last digit in float32 and float64. With ``exact_every`` = 1, the default, it
+    holds after every update. In between, σ₁ is an estimate from below (see :mod:`neoteny.plasticity.singular_values`),
+    and σ₁ may exceed the bound: over PPO on CartPole by 0.9 % in the first hundred updates, by 0.01 % later.
 
-    Cost: m·n·min(m, n) for the Gram matrix and about 4/3·min(m, n)³ for its eigenvalues, at every N-th update. On a
-    GPU an exact update waits for the device, others do not.
+    Cost: m·n·min(m, n) for the Gram matrix and about 4/3·min(m, n)³ for its eigenvalues, at every N-th update; with N
+    above 1, also a step of tracking at every update. On a GPU both wait for the device.
 
     Attributes:
         bound: the largest σ₁ allowed. At infinity, training is bit for bit the same as without the method.
-        exact_every: N; 0 for power iteration alone, which gives no strict bound.
+        exact_every: N; 0 for the estimate alone, which gives no strict bound.
 
     Raises:
         ValueError: ``bound`` is not positive, or ``exact_every`` is not an integer of at least 0.
@@ -48,8 +47,7 @@ class SpectralNorm(Method):
 
     bound: float = 1.0
     exact_every: int = 1
-    _u: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    _v: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    _tracker: Tracker | None = field(default=None, init=False, repr=False)
     _updates: Tensor = field(default_factory=new_counter, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -61,43 +59,59 @@ class SpectralNorm(Method):
         return "normalization" if layer.is_norm else super().refuse(layer)
 
     def setup(self) -> None:
-        for layer in self.layers:
-            rows, columns = layer.matrix.shape
-            self._u.append(torch.randn(rows, generator=self.generator).to(layer.weight))
-            self._v.append(torch.randn(columns, generator=self.generator).to(layer.weight))
-        if self.layers:
-            warm_up_([layer.matrix for layer in self.layers], self._u, self._v)
+        if self.exact_every != 1:
+            self._tracker = Tracker(self._matrices(), self.generator, longest=1)
 
-    @staticmethod
-    def _exact(matrices: list[Tensor], u: list[Tensor], v: list[Tensor]) -> Tensor:
-        """σ₁, rounded up, of shape (L). Also does one step of power iteration on u and v."""
-        found = [torch.linalg.eigvalsh(smaller_gram(matrix))[-1].clamp_min(0).sqrt() for matrix in matrices]
-        sigma = torch.maximum(torch.stack(found), power_iteration_(matrices, u, v))
-        return sigma * (1 + ROUNDING * torch.finfo(sigma.dtype).eps)
+    def _matrices(self) -> dict[str, Tensor]:
+        return {layer.name: layer.matrix.detach() for layer in self.layers}
+
+    def _sigma(self, matrices: dict[str, Tensor], exact: bool) -> dict[str, Tensor]:
+        """σ₁, or an estimate from below, by layer name.
+
+        Raises:
+            LinAlgError: the weights are not finite.
+        """
+        found = {}
+        if tracker := self._tracker:
+            moved = [x for x in self.layers if all(p.grad is not None for p in x.weights.parameters)]
+            tracker.follow({x.name: x.weights.grad.flatten(1) for x in moved})
+            if tracker.due():
+                tracker.renew(matrices)
+            found = dict(zip(tracker.names, tracker.sigma.unbind(), strict=True))
+        return {name: largest(matrix) for name, matrix in matrices.items()} if exact else found
 
     @torch.no_grad()
     def after_step(self) -> None:
-        live = [i for i, layer in enumerate(self.layers) if layer.weights.live]
         exact = due(self._updates, self.exact_every)
+        live = [layer for layer in self.layers if layer.weights.live]
         if self.bound == float("inf") or not live:
             return
-        matrices, u, v = [self.layers[i].matrix for i in live], [self._u[i] for i in live], [self._v[i] for i in live]
         try:
-            sigma = self._exact(matrices, u, v) if exact else power_iteration_(matrices, u, v)
-        except torch.linalg.LinAlgError:  # weights are not finite; the training loop has to detect that
+            sigma = self._sigma(self._matrices(), exact)
+        except torch.linalg.LinAlgError:  # the training loop has to detect that
             return
-        factors = (self.bound / sigma).clamp(max=1).unbind()
-        torch._foreach_mul_([self.layers[i].weight for i in live], list(factors))
+        factors = [(self.bound / sigma[layer.name]).clamp(max=1).to(layer.weight.dtype) for layer in live]
+        torch._foreach_mul_([layer.weight for layer in live], factors)
 
     def state(self) -> dict[str, Tensor]:
-        sides = (("u", self._u), ("v", self._v))
-        vectors = {f"{s}.{layer.name}": x for s, side in sides for layer, x in zip(self.layers, side, strict=True)}
-        return super().state() | {"updates": self._updates, **vectors}
+        return super().state() | {"updates": self._updates} | (self._tracker.state() if self._tracker else {})
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
-        sigma = [(layer.matrix @ v).norm() for layer, v in zip(self.layers, self._v, strict=True)]
-        return {"sigma_max": torch.stack(sigma).max()}
+        try:
+            return {"sigma_max": torch.stack([largest(matrix) for matrix in self._matrices().values()]).max()}
+        except torch.linalg.LinAlgError:
+            return {"sigma_max": torch.tensor(float("nan"))}
+
+
+def largest(matrix: Tensor) -> Tensor:
+    """σ₁ from the eigenvalues of the smaller Gram matrix, rounded up; in float32 at least.
+
+    Raises:
+        LinAlgError: ``matrix`` is not finite.
+    """
+    sigma = torch.linalg.eigvalsh(smaller_gram(wide(matrix)))[-1].clamp_min(0).sqrt()
+    return sigma * (1 + ROUNDING * torch.finfo(sigma.dtype).eps)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import Computed, Layer, Part, smaller_gram, wide
+from neoteny.plasticity.layers import Layer, smaller_gram, wide
 from neoteny.plasticity.penalties.spectral import Spectral
 from neoteny.plasticity.penalty import Penalty
 from neoteny.plasticity.schedule import check_every, is_first, new_counter
@@ -145,13 +145,15 @@ class SpectralSpectrum(WholeSpectrum, Spectral):
         if self.k % 2:
             raise ValueError(f"k: an even integer of at least 2 is needed, got {self.k}")
 
-    def _singular_values(self, weights: list[Tensor]) -> list[Tensor]:
-        return [torch.linalg.svdvals(wide(w.flatten(1))) for w in weights]
+    def _singular_values(self, layers: list[Layer]) -> list[Tensor]:
+        return [torch.linalg.svdvals(wide(layer.matrix)) for layer in layers]
 
-    def _pull_weights_(self, weights: list[Part | Computed], factor: float) -> None:
+    def _pull_weights_(self, layers: list[Layer], factor: float) -> None:
         self._pull_(self.target**self.k, self.k // 2, factor)
 
     def sigma(self) -> dict[str, Tensor]:
-        return {
-            layer.name: torch.linalg.matrix_norm(wide(layer.matrix.detach()), ord=2) for layer in self._matrix_layers()
-        }
+        return {x.name: torch.linalg.matrix_norm(wide(x.matrix.detach()), ord=2) for x in self._matrix_layers()}
+
+    @torch.no_grad()
+    def scalars(self) -> dict[str, Tensor]:
+        return {"penalty": self.strength * self.value()}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neoteny.plasticity.layers import Computed, Layer, Part
 from neoteny.plasticity.penalty import Penalty
-from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
+from neoteny.plasticity.singular_values import Tracker
 
 
 def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], k: int, target: float = 1.0) -> Tensor:
@@ -39,10 +39,11 @@ def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], 
 class Spectral(Penalty):
     """R(θ) = Σ_l [(σ₁(W_l)^k − t^k)² + (‖b_l‖²)^k] + Σ_i (γ_i − 1)², with γ_i the scales of normalization layers.
 
-    σ₁ is estimated by one step of power iteration per update on stored vectors, which are constants in the gradient:
-    ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. A convolution is its kernel reshaped to
-    (out, in · kernel), whose σ₁ bounds the operator's up to a constant. No autograd graph is built, and there is no
-    device synchronization.
+    σ₁ and its vectors are tracked by :class:`neoteny.plasticity.singular_values.Tracker`, which renews them when σ₁ has
+    changed by 0.3 %, at least at every third update, and holds them in between. They are constants in the gradient:
+    ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. Of equal singular values one is pulled, as in the
+    paper. A convolution is its kernel reshaped to (out, in · kernel), whose σ₁ bounds the operator's up to a constant.
+    No autograd graph is built. On a GPU, a step of tracking waits for the device.
 
     Output heads are exempt by default: a head of spectral norm 1 cannot represent large values.
 
@@ -59,8 +60,9 @@ class Spectral(Penalty):
 
     k: int = 2
     target: float = 1.0
-    _u: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    _v: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    _tracker: Tracker = field(init=False, repr=False)
+    _pulls: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _right: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,83 +72,89 @@ class Spectral(Penalty):
             raise ValueError(f"target: a finite number of at least 0 is needed, got {self.target}")
 
     def setup(self) -> None:
-        for layer in self._matrix_layers():
-            rows, columns = layer.matrix.shape
-            for vectors, size in ((self._u, rows), (self._v, columns)):
-                draw = torch.randn(size, generator=self.generator).to(layer.weight)
-                vectors.append(draw / draw.norm())
-        if self._u:
-            warm_up_([layer.matrix for layer in self._matrix_layers()], self._u, self._v)
+        self._tracker = Tracker(self._matrices(), self.generator)
+        if self._tracker.names:
+            self._renew()
 
     def _matrix_layers(self) -> list[Layer]:
         return [layer for layer in self.layers if not layer.is_norm]
 
-    def _live(self) -> tuple[list[Part | Computed], list[Part | Computed], list[Part]]:
-        """Weight matrices, scales and biases that are not frozen at the moment."""
-        weights = [layer.weights for layer in self._matrix_layers() if layer.weights.live]
-        scales = [layer.weights for layer in self.layers if layer.is_norm and layer.weights.live]
+    def _matrices(self) -> dict[str, Tensor]:
+        return {layer.name: layer.matrix.detach() for layer in self._matrix_layers()}
+
+    def _live(self) -> tuple[list[Layer], list[Part | Computed], list[Part]]:
+        """Layers with matrices, scales and biases that are not frozen at the moment."""
+        live = [layer for layer in self.layers if layer.weights.live]
         biases = [layer.biases for layer in self.layers if layer.biases is not None and layer.biases.live]
-        return weights, scales, biases
+        return [x for x in live if not x.is_norm], [x.weights for x in live if x.is_norm], biases
 
-    def _vectors(self) -> tuple[list[Tensor], list[Tensor]]:
-        """u and v of the weights returned by :meth:`_live`."""
-        live = [layer.weights.live for layer in self._matrix_layers()]
-        u, v = ([x for x, on in zip(side, live, strict=True) if on] for side in (self._u, self._v))
-        return u, v
+    def _penalty(self, sigma: list[Tensor]) -> Tensor:
+        """R(θ), with these singular values."""
+        _, scales, biases = self._live()
+        every = torch.cat([s.reshape(-1) for s in sigma]) if sigma else torch.zeros(0)
+        return spectral_penalty(every, [b.value for b in biases], [s.value for s in scales], self.k, self.target)
 
-    def _singular_values(self, weights: list[Tensor]) -> list[Tensor]:
+    def _pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """u and v of each layer."""
+        tracker = self._tracker
+        return dict(zip(tracker.names, zip(tracker.u, tracker.v, strict=True), strict=True))
+
+    def _singular_values(self, layers: list[Layer]) -> list[Tensor]:
         """The penalized singular values of each matrix."""
-        _, v = self._vectors()
-        return [torch.linalg.vector_norm(w.flatten(1) @ right) for w, right in zip(weights, v, strict=True)]
+        pairs = self._pairs()
+        return [(u @ layer.matrix.to(u.dtype) @ v) for layer in layers for u, v in [pairs[layer.name]]]
 
-    def _pull_weights_(self, weights: list[Part | Computed], factor: float) -> None:
+    def _renew(self) -> None:
+        """Set the pulls (σ^k − t^k)σ^{k−1} u and the vectors v."""
+        tracker = self._tracker
+        sigma = tracker.sigma
+        size = (sigma**self.k - self.target**self.k) * sigma ** (self.k - 1)
+        self._pulls = dict(zip(tracker.names, torch._foreach_mul(tracker.u, list(size.unbind())), strict=True))
+        self._right = dict(zip(tracker.names, tracker.v, strict=True))
+
+    def _pull_weights_(self, layers: list[Layer], factor: float) -> None:
         """Add factor · (σ^k − t^k)σ^{k−1} u vᵀ to their gradients."""
-        u, v = self._vectors()
-        sigma = power_iteration_([w.value.flatten(1) for w in weights], u, v)
-        pull = factor * (sigma**self.k - self.target**self.k) * sigma ** (self.k - 1)
-        pulled = torch._foreach_mul(u, list(pull.unbind()))
-        for weight, left, right in zip(weights, pulled, v, strict=True):
-            gradient = weight.grad
-            if gradient.is_contiguous():
-                gradient.flatten(1).addr_(left, right)
-            else:
-                gradient.add_(torch.outer(left, right).view_as(gradient))
+        if self._tracker.due():
+            self._tracker.renew(self._matrices())
+            self._renew()
+        found = {}
+        for layer in layers:
+            gradient = layer.weights.grad
+            pull, right = self._pulls[layer.name].to(gradient.dtype), self._right[layer.name].to(gradient.dtype)
+            found[layer.name] = matrix = gradient.flatten(1)
+            matrix.addr_(pull, right, alpha=factor)
+            if not gradient.is_contiguous():  # then ``matrix`` is a copy
+                gradient.copy_(matrix.view_as(gradient))
+        self._tracker.follow(found)
 
     def value(self) -> Tensor:
-        weights, scales, biases = ([part.value for part in parts] for parts in self._live())
-        sigma = [s.flatten() for s in self._singular_values(weights)]
-        return spectral_penalty(torch.cat(sigma) if sigma else torch.zeros(0), biases, scales, self.k, self.target)
+        return self._penalty(self._singular_values(self._live()[0]))
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        weights, scales, biases = self._live()
+        layers, scales, biases = self._live()
         factor = 2 * self.k * self.strength
-        if weights:
-            self._pull_weights_(weights, factor)
+        if layers:
+            self._pull_weights_(layers, factor)
         if biases:
             values = [b.value for b in biases]
-            squares = torch.stack(torch._foreach_norm(values)).square()
-            pull = factor * squares ** (self.k - 1)
-            pulls = [p.expand_as(b) for p, b in zip(pull.unbind(), values, strict=True)]
-            torch._foreach_addcmul_([b.grad for b in biases], values, pulls)
+            sizes = torch._foreach_pow(torch._foreach_norm(values), 2 * (self.k - 1))
+            torch._foreach_add_([b.grad for b in biases], torch._foreach_mul(values, sizes), alpha=factor)
         if scales:
             away = torch._foreach_sub([scale.value for scale in scales], 1)
             torch._foreach_add_([scale.grad for scale in scales], away, alpha=2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
-        names = [layer.name for layer in self._matrix_layers()]
-        return super().state() | {
-            f"{side}.{name}": vector
-            for side, vectors in (("u", self._u), ("v", self._v))
-            for name, vector in zip(names, vectors, strict=True)
-        }
+        return super().state() | self._tracker.state() | {f"pull.{name}": pull for name, pull in self._pulls.items()}
 
     @torch.no_grad()
     def sigma(self) -> dict[str, Tensor]:
-        """The current estimate of each layer's largest singular value, by layer name."""
-        pairs = zip(self._matrix_layers(), self._v, strict=True)
-        return {layer.name: (layer.matrix @ v).norm() for layer, v in pairs}
+        """An estimate of each layer's largest singular value, for the weights as they are now, by layer name."""
+        found = self._tracker.look(self._matrices()).unbind()
+        return dict(zip(self._tracker.names, found, strict=True))
 
     @torch.no_grad()
     def scalars(self) -> dict[str, Tensor]:
-        return {"penalty": self.strength * self.value()}
+        found = self.sigma()
+        now = [found[layer.name] for layer in self._live()[0]]
+        return {"penalty": self.strength * self._penalty(now)} | ({"sigma_max": torch.stack(now).max()} if now else {})

@@ -10,12 +10,15 @@ from typing import Any
 
 import gymnasium as gym
 import stable_baselines3 as sb3
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from neoteny import configs
 from neoteny.agents import AGENTS, AgentConfig, OneHot, config_of
@@ -23,7 +26,6 @@ from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.envs.suites.minigrid import CellImage
 from neoteny.plasticity import Method, Penalty, Spectral
-from neoteny.plasticity.power_iteration import power_iteration_
 from neoteny.runners.benchmarks.timing import Slice, figures, measure, show, texts
 from neoteny.runners.experiments import find_agent
 
@@ -59,12 +61,24 @@ STOCK: dict[str, Stock] = {
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class PlainSpectral(Spectral):
-    """The same penalty as one would first write it: power iteration and autograd, layer by layer."""
+    """The same penalty as one would first write it: one step of power iteration and autograd, layer by layer."""
+
+    def setup(self) -> None:
+        self._left = {name: torch.ones(len(matrix)) for name, matrix in self._matrices().items()}
+
+    def value(self) -> Tensor:
+        found = []
+        for layer in self._live()[0]:
+            v = normalize(layer.matrix.detach().T @ self._left[layer.name], dim=0)
+            self._left[layer.name] = u = normalize(layer.matrix.detach() @ v, dim=0)
+            found.append(u @ layer.matrix @ v)
+        return self._penalty(found)
 
     def add_grad_(self) -> None:
-        for layer, u, v in zip(self._matrix_layers(), self._u, self._v, strict=True):
-            power_iteration_([layer.matrix.detach()], [u], [v])
         Penalty.add_grad_(self)
+
+    def state(self) -> dict[str, Tensor]:
+        return self._left
 
 
 def python_minigrid(env_id: str, num_envs: int) -> VecEnv:

@@ -83,12 +83,12 @@ def test_recurrent_ppo_as_a_whole() -> None:
         "CartPole-v1",
         n_steps=64,
         batch_size=64,
-        learning_rate=3e-3,
+        learning_rate=lambda left: 3e-3 * left,  # at a constant one Adam jitters by a few percent
         policy_kwargs={"lstm_hidden_size": 32},
         seed=0,
         device="cpu",
     )
-    method = Spectral(strength=1.0)
+    method = Spectral(strength=3.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         method.attach(model.policy, model.policy.optimizer)

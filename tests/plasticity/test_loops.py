@@ -21,7 +21,6 @@ from neoteny.plasticity import (
     Spectral,
     WeightClipping,
 )
-from neoteny.plasticity.power_iteration import power_iteration_
 
 INPUTS, TARGETS = (torch.randn(32, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (5, 2))
 
@@ -59,7 +58,8 @@ def as_loss_term(net: nn.Module, optimizer: torch.optim.Optimizer, penalty: Pena
     def closure() -> Tensor:
         optimizer.zero_grad()
         if isinstance(penalty, Spectral):
-            power_iteration_([layer.matrix.detach() for layer in penalty.layers], penalty._u, penalty._v)
+            assert penalty._tracker.due()
+            penalty._tracker.renew(penalty._matrices())
         loss = loss_of(net) + penalty.strength * penalty.value()
         loss.backward()
         return loss

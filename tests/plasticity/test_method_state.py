@@ -83,7 +83,7 @@ def test_state_of_another_is_refused_and_nothing_is_loaded(name: str, how: str):
 
 def test_state_says_whose_it_is_not():
     spectral, l2 = attached("spectral")[2], attached("l2")[2]
-    with pytest.raises(ValueError, match=r"^l2: .*\(differs in: .*u\.first\.0.*v\.second\.3\)$"):
+    with pytest.raises(ValueError, match=r"^l2: .*\(differs in: .*pull\.first\.0.*pull\.second\.3.*\)$"):
         l2.load_state_dict(spectral.state_dict())
 
 

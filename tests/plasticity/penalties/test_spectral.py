@@ -10,7 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from neoteny.plasticity import Spectral
 from neoteny.plasticity.penalties.spectral import spectral_penalty
-from neoteny.plasticity.power_iteration import power_iteration_, warm_up_
 
 KS = (1, 2, 3, 4, 8)
 
@@ -225,16 +224,6 @@ def test_memory_format_makes_no_difference(strided: str):
     torch.testing.assert_close(module.weight.grad, plain.weight.grad, rtol=1e-12, atol=1e-12)
 
 
-def test_power_iteration_step_by_hand():
-    """W = diag(3, 1), u = (1, 1)/√2: v ← (3, 1)/√10, z = (9, 1)/√10, σ = √8.2, u ← (9, 1)/√82."""
-    matrix = torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64))
-    u, v = torch.tensor([0.5**0.5, 0.5**0.5]).double(), torch.tensor([0.0, 1.0]).double()
-    sigma = power_iteration_([matrix], [u], [v])
-    torch.testing.assert_close(sigma, torch.tensor([8.2**0.5]).double())
-    torch.testing.assert_close(v, torch.tensor([3 / 10**0.5, 1 / 10**0.5]).double())
-    torch.testing.assert_close(u, torch.tensor([9 / 82**0.5, 1 / 82**0.5]).double())
-
-
 SHAPES = ((256, 980), (980, 256), (64, 64), (3, 200), (200, 3), (1, 300), (300, 1), (2, 2))
 
 
@@ -250,17 +239,6 @@ def test_sigma_is_exact_once_attached(seed: int):
     for name, estimate in sigma.items():
         exact = exact_sigma(module.get_submodule(name).weight)
         assert exact * (1 - 1e-3) < estimate.item() <= exact * (1 + 1e-5), name
-
-
-@pytest.mark.parametrize("ratio", [0.9, 0.99, 0.999])
-def test_warm_up_goes_on_while_singular_values_are_close(ratio: float):
-    """Between σ₂ = ratio·σ₁ and σ₁ the estimate must find σ₁, however long that takes."""
-    values = torch.tensor([1.0, *[ratio] * 63])
-    q = torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(1)))[0]
-    generator = torch.Generator().manual_seed(2)
-    u, v = torch.randn(64, generator=generator), torch.randn(64, generator=generator)
-    sigma = warm_up_([q * values @ q.T], [u / u.norm()], [v / v.norm()])
-    assert sigma.item() == pytest.approx(1, rel=1e-4)
 
 
 def regression(widths: tuple[int, ...], scale: float, seed: int = 0) -> tuple[nn.Sequential, Tensor, Tensor]:
@@ -281,13 +259,9 @@ def hidden_sigmas(network: nn.Sequential) -> list[float]:
     return [exact_sigma(layer.weight) for layer in network if isinstance(layer, nn.Linear)][:-1]
 
 
-@pytest.mark.parametrize(("strength", "worst", "mean"), [(1e-4, 0.01, 0.001), (1e-2, 0.2, 0.025)])
-def test_sigma_is_tracked_while_training(strength: float, worst: float, mean: float):
-    """One step of power iteration per update follows σ₁ to 1 % at the default strength.
-
-    A penalty strong enough to level the top singular values makes them trade places, and the estimate, which is
-    of a mixture of their vectors, then lags for a moment.
-    """
+@pytest.mark.parametrize("strength", [1e-4, 1e-2])
+def test_sigma_is_tracked_while_training(strength: float):
+    """Under a penalty strong enough to level the top singular values, too, which makes them trade places."""
     network, inputs, targets = regression((16, 64, 64, 1), scale=1.0)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
     spectral = Spectral(strength=strength, heads="include")
@@ -303,8 +277,7 @@ def test_sigma_is_tracked_while_training(strength: float, worst: float, mean: fl
                 errors.append(1 - estimate.item() / exact)
                 largest = max(largest, exact)
     assert min(errors) > -1e-5
-    assert max(errors) < worst
-    assert sum(errors) / len(errors) < mean
+    assert max(errors) < 0.01
     assert largest > 1.5
 
 
@@ -375,27 +348,36 @@ def test_frozen_bias_beside_a_trained_weight():
 
 
 class Operations(TorchDispatchMode):
+    """Counts operations, and those that read a number from a floating-point tensor: a GPU would be waited for."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.count = self.waits = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.seen.append(func.overloadpacket.__name__)
+        name = func.overloadpacket.__name__
+        self.waits += name == "_local_scalar_dense" and args[0].is_floating_point()
+        self.count += name not in ("permute", "expand", "view", "detach", "select", "slice", "transpose", "unbind")
         return func(*args, **(kwargs or {}))
 
 
-def test_step_neither_waits_for_the_device_nor_grows_by_much_per_layer():
-    """``_local_scalar_dense`` is what ``.item()``, ``bool(tensor)`` and ``float(tensor)`` come down to."""
-    counts = []
-    for depth in (2, 12):
-        network = nn.Sequential(*[nn.Linear(8, 8) for _ in range(depth)])
-        spectral = attach(network)
+def operations(depth: int, updates: int) -> Operations:
+    """Those of an update after so many others."""
+    spectral = attach(nn.Sequential(*[nn.Linear(12, 12) for _ in range(depth)]))
+    for _ in range(updates):
         spectral.before_step()
-        with Operations() as operations:
-            spectral.before_step()
-        assert "_local_scalar_dense" not in operations.seen
-        counts.append(sum(op not in ("permute", "expand", "view") for op in operations.seen))
-    assert counts[1] - counts[0] <= 3 * 10  # two matrix-vector products and one rank-one update for each layer
+    with Operations() as seen:
+        spectral.before_step()
+    return seen
+
+
+def test_update_neither_waits_for_the_device_nor_grows_by_much_per_layer():
+    """Where the pairs are held; where they are renewed, it waits for their rate of change, and for eigenvalues."""
+    held, renewed = (1100, 1101, 1102, 1103), 0
+    few, many = operations(2, 0), operations(12, 0)
+    assert few.waits == many.waits == 1
+    assert many.count - few.count <= 10 * (8 * 2 + 5)  # eight steps of two; the rank-one update, the bias
+    assert min(operations(2, n).waits for n in held) == renewed
 
 
 @pytest.mark.parametrize("k", [0, -2, 1.5, float("nan"), float("inf")])
