@@ -48,8 +48,8 @@ RANDOM = 0.1
 RANDOMS = 16
 #: The n-th update takes 2000/n steps, at most 8.
 EARLY, MOST = 2000, 8
-#: Later, the block is renewed when σ has changed by about so much in any matrix, and at least at every third update.
-DRIFT, LONGEST = 0.003, 3
+#: Later, the block is renewed when σ has changed by about so much in any matrix, and at least at every second update.
+DRIFT, LONGEST = 0.003, 2
 #: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that.
 WARM_UP, CONVERGED = 2000, 1e-7
 #: Matrices of no more rows or columns than this share a batch; larger ones share one with those of like size.
@@ -170,9 +170,8 @@ class Tracker:
     Computes in float32 where the matrices are in a narrower format.
 
     After orthogonal initialization all singular values are equal, and the first updates may raise any. So these take
-    more steps: 2000/n in the n-th, at most 8. From n = 1000 on, the pairs are renewed when σ of some matrix has changed
-    by 0.3 %, judged by its last change, but at every third update at the latest, and held in between. A renewal takes
-    2 steps if there was an update without one, else 1.
+    more steps: 2000/n in the n-th, at most 8. From n = 1000 on they take two; and if the last update changed no σ by
+    more than 0.15 %, the pairs are held for the next.
 
     Args:
         matrices: by name, (out, in).
@@ -222,10 +221,10 @@ class Tracker:
         """Find the pairs of the matrices as they are now."""
         held, early = int(self._held), EARLY // int(self.updates)
         before = self.sigma
-        self._step(matrices, min(early, MOST) if early > 1 else 1 + held // 2)
+        self._step(matrices, max(2, min(early, MOST)))
         change = float(((self.sigma - before).abs() / before.clamp_min(1e-30)).max()) / held
         self._held.zero_()
-        self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), held + 1, self.longest))
+        self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), self.longest))
 
     def follow(self, gradients: Mapping[str, Tensor]) -> None:
         """Have the next update look where these gradients, (out, in) each, move the matrices. Some may be missing."""

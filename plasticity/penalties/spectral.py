@@ -39,8 +39,8 @@ def spectral_penalty(sigma: Tensor, biases: list[Tensor], scales: list[Tensor], 
 class Spectral(Penalty):
     """R(θ) = Σ_l [(σ₁(W_l)^k − t^k)² + (‖b_l‖²)^k] + Σ_i (γ_i − 1)², with γ_i the scales of normalization layers.
 
-    σ₁ and its vectors are tracked by :class:`neoteny.plasticity.singular_values.Tracker`, which renews them when σ₁ has
-    changed by 0.3 %, at least at every third update, and holds them in between. They are constants in the gradient:
+    σ₁ and its vectors are tracked by :class:`neoteny.plasticity.singular_values.Tracker`, which renews them at every
+    update, or at every second while σ₁ hardly changes. They are constants in the gradient:
     ∂R/∂W = 2k(σ^k − t^k)σ^{k−1} u vᵀ and ∂R/∂b = 2k(‖b‖²)^{k−1} b. Of equal singular values one is pulled, as in the
     paper. A convolution is its kernel reshaped to (out, in · kernel), whose σ₁ bounds the operator's up to a constant.
     No autograd graph is built. On a GPU, a step of tracking waits for the device.

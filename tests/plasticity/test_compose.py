@@ -67,6 +67,6 @@ def test_scalars_of_composed_methods_stand_beside_each_other():
     compose = Compose(methods=(spectral, l2))
     compose.attach(module, adam(module))
     assert {k: v.item() for k, v in compose.scalars().items()} == pytest.approx(
-        {"spectral.penalty": 32, "l2.penalty": 2.5}
+        {"spectral.penalty": 32, "spectral.sigma_max": 3, "l2.penalty": 2.5}
     )
     assert spectral.scalars()["penalty"].item() == pytest.approx(32)
