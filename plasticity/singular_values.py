@@ -56,7 +56,7 @@ WARM_UP, CONVERGED = 2000, 1e-7
 PADDED = 4096
 
 
-def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor) -> tuple[Tensor, ...]:
+def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor, one: Tensor) -> tuple[Tensor, ...]:
     """From a basis X, its image Y = XW, and Z, the basis before it, to the largest singular value and the next step.
 
     T (X Xᵀ + ridge) Tᵀ = I, T Y Yᵀ Tᵀ = Λ, ascending. What is not finite counts as 0.
@@ -66,6 +66,7 @@ def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor) -> tuple[T
         image: Y, (L, b, q). Overwritten.
         before: Z, (L, b, q).
         ridge: (b, b), for rows that depend on others or are 0.
+        one: the identity, (b, b).
 
     Returns:
         σ = √λ_b, (L); its vectors (T X)_b, (L, p), and (T Y)_b / σ, (L, q); the next basis T (Y − λ_2/4 Z) / σ, and
@@ -73,9 +74,7 @@ def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor) -> tuple[T
     """
     torch.nan_to_num_(image, 0.0, 0.0, 0.0)
     lower = torch.linalg.cholesky_ex(torch.baddbmm(ridge, basis, basis.mT))[0]
-    inverse = torch.linalg.solve_triangular(
-        lower, torch.eye(BLOCK, dtype=ridge.dtype, device=ridge.device), upper=False
-    )
+    inverse = torch.linalg.solve_triangular(lower, one, upper=False)
     inner = inverse @ (image @ image.mT) @ inverse.mT
     values, vectors = torch.linalg.eigh(torch.nan_to_num_(inner, 0.0, 0.0, 0.0))
     turn = vectors.mT @ inverse
@@ -108,7 +107,8 @@ class Batch:
         self.sides = [torch.zeros(len(matrices), BLOCK, size, **options) for size in sizes]
         self.images = [torch.zeros_like(side) for side in self.sides]
         eps = 100 * torch.finfo(options["dtype"]).eps
-        self.ridge = (1e-30 if self.small else eps) * torch.eye(BLOCK, **options)
+        self.one = torch.eye(BLOCK, **options)
+        self.ridge = eps * self.one
         self.tops = [torch.zeros(len(matrices), size, **options) for size in sizes]
         self.directions = [torch.zeros(len(matrices), size, **options) for size in sizes]
         self.randoms = [torch.zeros(RANDOMS, len(matrices), size, **options) for size in sizes]
@@ -127,28 +127,43 @@ class Batch:
 
     def step(self, matrices: list[Tensor], count: int) -> None:
         """Take one step, from the side whose turn it is."""
-        side = 0 if self.small else count % 2
+        if self.small:
+            self.sigma, *self.tops = self._exact(matrices)
+            return
+        side = count % 2
         basis, before = self.sides[side], self.sides[1 - side]
-        if not self.small:
-            basis[:, 0] = normalize(self.directions[side], dim=1).add_(self.randoms[side][count // 2 % RANDOMS])
-            before[:, 0] = 0
+        basis[:, 0] = normalize(self.directions[side], dim=1).add_(self.randoms[side][count // 2 % RANDOMS])
+        before[:, 0] = 0
         found = self._advance(basis, before, matrices, side)
         self.sigma, self.tops[side], self.tops[1 - side], self.sides[1 - side], self.sides[side] = found
 
     def look(self, matrices: list[Tensor], count: int) -> Tensor:
         """σ after two steps, (L), without taking them."""
-        side = 0 if self.small else count % 2
-        sigma, _, _, after, basis = self._advance(self.sides[side].clone(), self.sides[1 - side], matrices, side)
-        return sigma if self.small else self._advance(after, basis, matrices, 1 - side)[0]
+        if self.small:
+            return self._exact(matrices)[0]
+        side = count % 2
+        _, _, _, after, basis = self._advance(self.sides[side].clone(), self.sides[1 - side], matrices, side)
+        return self._advance(after, basis, matrices, 1 - side)[0]
+
+    def _exact(self, matrices: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """σ, u and v of matrices with few rows, from the eigenvalues of their Gram matrices."""
+        grams = self.sigma.new_zeros(len(matrices), BLOCK, BLOCK)
+        for gram, matrix in zip(grams, matrices, strict=True):
+            torch.mm(matrix, matrix.T, out=gram[: len(matrix), : len(matrix)])
+        values, vectors = torch.linalg.eigh(torch.nan_to_num_(grams, 0.0, 0.0, 0.0))
+        sigma = values[:, -1].clamp_min(0).sqrt_()
+        left, right = vectors[:, : self.tops[0].shape[1], -1], torch.zeros_like(self.tops[1])
+        for v, u, matrix in zip(right, left, matrices, strict=True):
+            torch.mv(matrix.T, u[: len(matrix)], out=v[: matrix.shape[1]])
+        right.mul_(torch.nan_to_num_(sigma.reciprocal(), posinf=0.0)[:, None])
+        return sigma, left, right
 
     def _advance(self, basis: Tensor, before: Tensor, matrices: list[Tensor], side: int) -> tuple[Tensor, ...]:
         image = self.images[1 - side]
-        if self.small:
-            basis.copy_(torch.eye(BLOCK, basis.shape[2]))
         for i, (matrix, shape) in enumerate(zip(matrices, self.shapes, strict=True)):
             rows, out = basis[i, :, : shape[side]], image[i, :, : shape[1 - side]]
             torch.mm(rows, matrix.T if side else matrix, out=out)
-        return ritz(basis, image, before, self.ridge)
+        return ritz(basis, image, before, self.ridge, self.one)
 
     def follow(self, gradients: Mapping[str, Tensor], count: int) -> None:
         """Set the directions of the next step, where there is a gradient."""
@@ -170,7 +185,7 @@ class Tracker:
     Computes in float32 where the matrices are in a narrower format.
 
     After orthogonal initialization all singular values are equal, and the first updates may raise any. So these take
-    more steps: 2000/n in the n-th, at most 8. From n = 1000 on they take two; and if the last update changed no σ by
+    more steps: 2000/n in the n-th, at most 8. From n = 1001 on they take one; and if the last update changed no σ by
     more than 0.15 %, the pairs are held for the next.
 
     Args:
@@ -221,7 +236,7 @@ class Tracker:
         """Find the pairs of the matrices as they are now."""
         held, early = int(self._held), EARLY // int(self.updates)
         before = self.sigma
-        self._step(matrices, max(2, min(early, MOST)))
+        self._step(matrices, max(1, min(early, MOST)))
         change = float(((self.sigma - before).abs() / before.clamp_min(1e-30)).max()) / held
         self._held.zero_()
         self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), self.longest))
