@@ -50,6 +50,8 @@ RANDOMS = 16
 EARLY, MOST = 2000, 8
 #: Later, the block is renewed when σ has changed by about so much in any matrix, and at least at every second update.
 DRIFT, LONGEST = 0.003, 2
+#: Where λ_2/λ_b of some matrix is above this, an update takes two steps, else one.
+LEVEL = 0.9
 #: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that.
 WARM_UP, CONVERGED = 2000, 1e-7
 #: Matrices of no more rows or columns than this share a batch; larger ones share one with those of like size.
@@ -70,7 +72,7 @@ def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor, one: Tenso
 
     Returns:
         σ = √λ_b, (L); its vectors (T X)_b, (L, p), and (T Y)_b / σ, (L, q); the next basis T (Y − λ_2/4 Z) / σ, and
-        T X / σ, the basis before that.
+        T X / σ, the basis before that; and λ_2/λ_b, which is near 1 where the spectrum is level, (L).
     """
     torch.nan_to_num_(image, 0.0, 0.0, 0.0)
     lower = torch.linalg.cholesky_ex(torch.baddbmm(ridge, basis, basis.mT))[0]
@@ -82,7 +84,8 @@ def ritz(basis: Tensor, image: Tensor, before: Tensor, ridge: Tensor, one: Tenso
     scaled = turn * torch.nan_to_num_(largest.rsqrt(), posinf=0.0)[:, None, None]
     u, v = torch.bmm(turn[:, -1:], basis), torch.bmm(scaled[:, -1:], image)
     image.addcmul_(before, values[:, 1, None, None], value=-0.25)
-    return largest.sqrt_(), u.squeeze(1), v.squeeze(1), scaled @ image, scaled @ basis
+    level = values[:, 1] / values[:, -1]
+    return largest.sqrt_(), u.squeeze(1), v.squeeze(1), scaled @ image, scaled @ basis, level
 
 
 class Batch:
@@ -113,6 +116,7 @@ class Batch:
         self.directions = [torch.zeros(len(matrices), size, **options) for size in sizes]
         self.randoms = [torch.zeros(RANDOMS, len(matrices), size, **options) for size in sizes]
         self.sigma = torch.zeros(len(matrices), **options)
+        self.level = torch.zeros(len(matrices), **options)
         for i, shape in enumerate(self.shapes):
             rows = torch.randn(shape[0], min(BLOCK, shape[0]), generator=generator, dtype=torch.float64)
             self.sides[0][i, : rows.shape[1], : shape[0]] = torch.linalg.qr(rows)[0].T
@@ -134,15 +138,16 @@ class Batch:
         basis, before = self.sides[side], self.sides[1 - side]
         basis[:, 0] = normalize(self.directions[side], dim=1).add_(self.randoms[side][count // 2 % RANDOMS])
         before[:, 0] = 0
-        found = self._advance(basis, before, matrices, side)
-        self.sigma, self.tops[side], self.tops[1 - side], self.sides[1 - side], self.sides[side] = found
+        self.sigma, self.tops[side], self.tops[1 - side], self.sides[1 - side], self.sides[side], self.level = (
+            self._advance(basis, before, matrices, side)
+        )
 
     def look(self, matrices: list[Tensor], count: int) -> Tensor:
         """σ after two steps, (L), without taking them."""
         if self.small:
             return self._exact(matrices)[0]
         side = count % 2
-        _, _, _, after, basis = self._advance(self.sides[side].clone(), self.sides[1 - side], matrices, side)
+        _, _, _, after, basis, _ = self._advance(self.sides[side].clone(), self.sides[1 - side], matrices, side)
         return self._advance(after, basis, matrices, 1 - side)[0]
 
     def _exact(self, matrices: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,8 +190,9 @@ class Tracker:
     Computes in float32 where the matrices are in a narrower format.
 
     After orthogonal initialization all singular values are equal, and the first updates may raise any. So these take
-    more steps: 2000/n in the n-th, at most 8. From n = 1001 on they take one; and if the last update changed no σ by
-    more than 0.15 %, the pairs are held for the next.
+    more steps: 2000/n in the n-th, at most 8. Later it is two while the largest singular values of some matrix are all
+    within 5 %, as where a penalty has levelled them, else one; and if the last update changed no σ by more than 0.15 %,
+    the pairs are held for the next.
 
     Args:
         matrices: by name, (out, in).
@@ -200,7 +206,8 @@ class Tracker:
 
     def __init__(self, matrices: Mapping[str, Tensor], generator: torch.Generator, longest: int = LONGEST):
         self.longest = longest
-        self.updates, self._steps, self._held, self._next = (new_counter() for _ in range(4))
+        self.updates, self._steps, self._held, self._next, self._usual = (new_counter() for _ in range(5))
+        self._usual.fill_(2)
         groups: dict[tuple[object, ...], dict[str, Tensor]] = {}
         for name, matrix in matrices.items():
             p, q = sorted(matrix.shape)
@@ -236,8 +243,11 @@ class Tracker:
         """Find the pairs of the matrices as they are now."""
         held, early = int(self._held), EARLY // int(self.updates)
         before = self.sigma
-        self._step(matrices, max(1, min(early, MOST)))
-        change = float(((self.sigma - before).abs() / before.clamp_min(1e-30)).max()) / held
+        self._step(matrices, max(int(self._usual), min(early, MOST)))
+        change = ((self.sigma - before).abs() / before.clamp_min(1e-30)).max() / held
+        level = torch.cat([batch.level for batch in self._batches]).nan_to_num_().max()
+        change, level = torch.stack([change, level]).tolist()  # waits for the device
+        self._usual.fill_(2 if level > LEVEL else 1)
         self._held.zero_()
         self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), self.longest))
 
@@ -278,6 +288,7 @@ class Tracker:
     def state(self) -> dict[str, Tensor]:
         """The live tensors that the next update depends on, without padding."""
         counters = {"updates": self.updates, "steps": self._steps, "held": self._held, "next": self._next}
+        counters["usual"] = self._usual
         found = {f"tracker.{name}": counter for name, counter in counters.items()}
         for batch in self._batches:
             for i, (name, shape) in enumerate(zip(batch.names, batch.shapes, strict=True)):

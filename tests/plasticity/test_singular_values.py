@@ -37,10 +37,10 @@ def test_ritz_by_hand():
     basis = torch.zeros(1, BLOCK, 2, dtype=DOUBLE)
     basis[0, -2:] = torch.tensor([[0.6, 0.8], [0.8, -0.6]])
     matrix, ridge = torch.diag(torch.tensor([3.0, 1.0], dtype=DOUBLE)), 1e-30 * torch.eye(BLOCK, dtype=DOUBLE)
-    sigma, u, v, after, basis_after = ritz(
+    sigma, u, v, after, basis_after, level = ritz(
         basis, basis @ matrix, torch.zeros_like(basis), ridge, torch.eye(BLOCK, dtype=ridge.dtype)
     )
-    assert sigma.item() == pytest.approx(3)
+    assert (sigma.item(), level.item()) == (pytest.approx(3), pytest.approx(0, abs=1e-6))
     torch.testing.assert_close(u.abs(), torch.tensor([[1.0, 0.0]], dtype=DOUBLE))
     torch.testing.assert_close(u, v)
     torch.testing.assert_close(after[0, -1].abs(), torch.tensor([1.0, 0.0], dtype=DOUBLE))
