@@ -246,10 +246,9 @@ class Tracker:
         self._step(matrices, max(int(self._usual), min(early, MOST)))
         change = ((self.sigma - before).abs() / before.clamp_min(1e-30)).max() / held
         level = torch.cat([batch.level for batch in self._batches]).nan_to_num_().max()
-        change, level = torch.stack([change, level]).tolist()  # waits for the device
-        self._usual.fill_(2 if level > LEVEL else 1)
+        self._usual.fill_(2 if float(level) > LEVEL else 1)  # waits for the device
         self._held.zero_()
-        self._next.fill_(1 if early > 1 else min(int(DRIFT / max(change, 1e-9)), self.longest))
+        self._next.fill_(1 if early > 1 else min(int(DRIFT / max(float(change), 1e-9)), self.longest))
 
     def follow(self, gradients: Mapping[str, Tensor]) -> None:
         """Have the next update look where these gradients, (out, in) each, move the matrices. Some may be missing."""

@@ -375,7 +375,7 @@ def test_update_neither_waits_for_the_device_nor_grows_by_much_per_layer():
     """Where the pairs are held; where they are renewed, it waits for their rate of change, and for eigenvalues."""
     held, renewed = (1100, 1101, 1102, 1103), 0
     few, many = operations(2, 0), operations(12, 0)
-    assert few.waits == many.waits == 1
+    assert few.waits == many.waits == 1  # the first updates are not held
     assert many.count - few.count <= 10 * (8 * 2 + 5)  # eight steps of two; the rank-one update, the bias
     assert min(operations(2, n).waits for n in held) == renewed
 
