@@ -23,8 +23,8 @@ class ReDo(UnitMethod):
 
     Incoming weights and bias are re-initialized, outgoing weights become 0, and Adam's moments of these entries are
     cleared. The expectation is over the forward passes of the one update after which units are reset, as in the paper,
-    whose batches have 64 samples; all other updates cost nothing. A layer in which all units are silent has no scores
-    above 0, and is reset as a whole.
+    whose batches have 64 samples; all other updates only look at the routes of units. A layer in which all units are
+    silent has no scores above 0, and is reset as a whole.
 
     Attributes:
         tau: τ ≥ 0.
