@@ -30,7 +30,7 @@ class SpectralNorm(Method):
     Exactness: at every N-th update (``exact_every``) σ₁ is computed from the eigenvalues of the smaller Gram matrix.
     σ₁ ≤ bound then holds for any W, to the last digit in float32 and float64. With ``exact_every`` = 1, the default, it
     holds after every update. In between, σ₁ is an estimate from below (see :mod:`neoteny.plasticity.singular_values`),
-    and σ₁ may exceed the bound: over PPO on CartPole by 0.9 % in the first hundred updates, by 0.01 % later.
+    and σ₁ may exceed the bound: over PPO on CartPole by 0.9 % in the first hundred updates, by 0.6 % later.
 
     Cost: m·n·min(m, n) for the Gram matrix and about 4/3·min(m, n)³ for its eigenvalues, at every N-th update; with N
     above 1, also a step of tracking at every update. On a GPU both wait for the device.
