@@ -24,7 +24,7 @@ from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 from neoteny.plasticity import Handle, Method
 from neoteny.plasticity.optimizers import Prepared
 from neoteny.plasticity.seeding import own_seed
-from neoteny.plasticity.survey import ACTED_ON, survey
+from neoteny.plasticity.survey import share, survey
 
 #: Layers with one of these parts in their dotted name belong to the critic, all others to the actor, including a shared
 #: encoder.
@@ -175,8 +175,7 @@ class Continual(Saved):
 
     def acted_on(self) -> float:
         """The share of the weights in trained matrices that a method acts on."""
-        sizes, coverage = self._sizes(), self.coverage()
-        return sum(size for name, size in sizes.items() if coverage[name] == ACTED_ON) / max(1, sum(sizes.values()))
+        return share(self._sizes(), self.coverage())
 
     def _sizes(self) -> dict[str, int]:
         surveys = [survey(self.policy, optimizer, "include") for optimizer in self.optimizers().values()]

@@ -20,7 +20,7 @@ from neoteny.plasticity.layers import Computed, Layer
 from neoteny.plasticity.notice import warn
 from neoteny.plasticity.own_state import own_state, prefix, restore_
 from neoteny.plasticity.seeding import own_seed
-from neoteny.plasticity.survey import ACTED_ON, Heads, Survey, survey
+from neoteny.plasticity.survey import Heads, Survey, share, survey
 
 
 class Removable(Protocol):
@@ -55,6 +55,8 @@ class Method:
 
     Attributes:
         adds_layers: whether attaching adds layers to the network.
+        writes_weights: whether it writes weights, so that it cannot act on those that are computed (``weight_norm``).
+        acts_on_norms: whether it acts on normalization layers.
         heads: ``exempt`` skips output heads, ``include`` treats them like any other layer, a list gives the names of
             the layers that are heads.
         layers: the layers acted on, once attached.
@@ -64,6 +66,8 @@ class Method:
 
     name: ClassVar[str]
     adds_layers: ClassVar[bool] = False
+    writes_weights: ClassVar[bool] = True
+    acts_on_norms: ClassVar[bool] = True
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "arbitrary_types_allowed": True}
 
     heads: Heads = "exempt"
@@ -129,13 +133,12 @@ class Method:
         return getattr(self, "name", type(self).__name__)
 
     def refuse(self, layer: Layer) -> str:
-        """Why the method does not act on ``layer``, or an empty string: asked once for every layer, when attached.
-
-        A weight that is computed from others (``weight_norm``) cannot be written; only penalties can act on it.
-        """
-        if getattr(layer.owner, "sparse", False) is True:
-            return "its gradients are sparse"
-        return "its weight is computed, and this method writes it" if isinstance(layer.weights, Computed) else ""
+        """Why the method does not act on ``layer``, or an empty string: asked once for every layer, when attached."""
+        if layer.is_norm and not self.acts_on_norms:
+            return "normalization"
+        if isinstance(layer.weights, Computed):
+            return "its weight is computed, and this method writes it" if self.writes_weights else ""
+        return "its gradients are sparse" if getattr(layer.owner, "sparse", False) is True else ""
 
     def refusals(self) -> dict[str, str]:
         """The layers that the method leaves out although neither ``heads`` nor ``only`` says so, with the reason."""
@@ -157,8 +160,7 @@ class Method:
 
     def share(self) -> float:
         """The share of the trained matrices' weights that the method acts on."""
-        sizes, coverage = self.matrix_sizes(), self.coverage()
-        return sum(n for name, n in sizes.items() if coverage[name] == ACTED_ON) / max(1, sum(sizes.values()))
+        return share(self.matrix_sizes(), self.coverage())
 
     def _pre_hook(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call :meth:`before_step`, or, for ``step(closure)``, make the closure call it after its backward pass."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from neoteny.plasticity.joining import InLoss, Joins
-from neoteny.plasticity.layers import Computed, Layer, Part
+from neoteny.plasticity.layers import Computed, Part
 from neoteny.plasticity.method import Method, Removable
 
 
@@ -33,6 +33,8 @@ class Penalty(Method):
             in-loss was chosen and a ``GradScaler`` scales the loss.
     """
 
+    writes_weights: ClassVar[bool] = False
+
     strength: float = 1e-4
     joins: Joins = "after-clipping"
     _in_loss: InLoss | None = field(default=None, init=False, repr=False)
@@ -52,9 +54,6 @@ class Penalty(Method):
     def value(self) -> Tensor:
         """R(θ), without λ, as a differentiable scalar. :meth:`add_grad_` must add the gradient of exactly this."""
         raise NotImplementedError
-
-    def refuse(self, layer: Layer) -> str:
-        return "" if isinstance(layer.weights, Computed) else super().refuse(layer)
 
     def add_grad_(self) -> None:
         """Add λ·∇R(θ) to the gradients. The default uses autograd; subclasses use a closed form where there is one.

@@ -44,6 +44,7 @@ class SpectralNorm(Method):
     """
 
     name: ClassVar[str] = "spectral-norm"
+    acts_on_norms: ClassVar[bool] = False
 
     bound: float = 1.0
     exact_every: int = 1
@@ -54,9 +55,6 @@ class SpectralNorm(Method):
         if not self.bound > 0:
             raise ValueError(f"bound: a number above 0 is needed, got {self.bound}")
         check_every(self.exact_every, setting="exact_every")
-
-    def refuse(self, layer: Layer) -> str:
-        return "normalization" if layer.is_norm else super().refuse(layer)
 
     def setup(self) -> None:
         if self.exact_every != 1:
@@ -133,6 +131,7 @@ class WeightClipping(Method):
     """
 
     name: ClassVar[str] = "weight-clipping"
+    acts_on_norms: ClassVar[bool] = False
 
     heads: Heads = "include"
     kappa: float = 3.0
@@ -143,7 +142,7 @@ class WeightClipping(Method):
 
     def refuse(self, layer: Layer) -> str:
         embedding = isinstance(layer.owner, (nn.Embedding, nn.EmbeddingBag))
-        return "embedding" if embedding else "normalization" if layer.is_norm else super().refuse(layer)
+        return "embedding" if embedding else super().refuse(layer)
 
     def bounds(self) -> tuple[list[Tensor], list[float]]:
         """The tensors to clip, and κs for each."""
@@ -190,6 +189,7 @@ class NormalizeAndProject(Method):
     """
 
     name: ClassVar[str] = "normalize-and-project"
+    acts_on_norms: ClassVar[bool] = False
 
     every: int = 1
     _norms: Tensor = field(default_factory=lambda: torch.zeros(0), init=False, repr=False)
@@ -198,9 +198,6 @@ class NormalizeAndProject(Method):
 
     def __post_init__(self) -> None:
         check_every(self.every)
-
-    def refuse(self, layer: Layer) -> str:
-        return "normalization" if layer.is_norm else super().refuse(layer)
 
     def setup(self) -> None:
         if self.layers:

@@ -147,7 +147,7 @@ class Batch:
         if self.small:
             return self._exact(matrices)[0]
         side = count % 2
-        _, _, _, after, basis, _ = self._advance(self.sides[side].clone(), self.sides[1 - side], matrices, side)
+        _, _, _, after, basis, _ = self._advance(self.sides[side], self.sides[1 - side], matrices, side)
         return self._advance(after, basis, matrices, 1 - side)[0]
 
     def _exact(self, matrices: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

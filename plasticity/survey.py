@@ -112,6 +112,11 @@ def survey(
     return Survey([layer for layer in layers if only is None or only(layer.module)], skipped, others, question)
 
 
+def share(sizes: Mapping[str, int], coverage: Mapping[str, str]) -> float:
+    """The share of the weights that is acted on, from the number in each matrix and what is done with it."""
+    return sum(n for name, n in sizes.items() if coverage[name] == ACTED_ON) / max(1, sum(sizes.values()))
+
+
 def is_matrix(parameter: Tensor) -> bool:
     """Whether at least two axes are longer than one."""
     return sum(size > 1 for size in parameter.shape) > 1

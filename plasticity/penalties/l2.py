@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neoteny.plasticity.layers import Computed, Layer, Part
+from neoteny.plasticity.layers import Computed, Part
 from neoteny.plasticity.penalty import Penalty
 from neoteny.plasticity.survey import Heads
 
@@ -21,11 +21,9 @@ class L2(Penalty):
     """
 
     name: ClassVar[str] = "l2"
+    acts_on_norms: ClassVar[bool] = False
 
     heads: Heads = "include"
-
-    def refuse(self, layer: Layer) -> str:
-        return "normalization" if layer.is_norm else super().refuse(layer)
 
     def value(self) -> Tensor:
         return sum((p.square().sum() for p in self.trainable()), torch.zeros(()))

@@ -96,6 +96,7 @@ class Parseval(WholeSpectrum):
     """
 
     name: ClassVar[str] = "parseval"
+    acts_on_norms: ClassVar[bool] = False
 
     strength: float = 1e-3
     scale: float = 1.0
@@ -104,9 +105,6 @@ class Parseval(WholeSpectrum):
         super().__post_init__()
         if not 0 <= self.scale < float("inf"):
             raise ValueError(f"scale: a finite number of at least 0 is needed, got {self.scale}")
-
-    def refuse(self, layer: Layer) -> str:
-        return "normalization" if layer.is_norm else super().refuse(layer)
 
     def value(self) -> Tensor:
         total = torch.zeros(())

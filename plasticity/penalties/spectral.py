@@ -123,7 +123,7 @@ class Spectral(Penalty):
             pull, right = self._pulls[layer.name].to(gradient.dtype), self._right[layer.name].to(gradient.dtype)
             found[layer.name] = matrix = gradient.flatten(1)
             matrix.addr_(pull, right, alpha=factor)
-            if not gradient.is_contiguous():  # then ``matrix`` is a copy
+            if matrix.data_ptr() != gradient.data_ptr():  # it is a copy
                 gradient.copy_(matrix.view_as(gradient))
         self._tracker.follow(found)
 

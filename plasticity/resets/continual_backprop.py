@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from neoteny.plasticity.layers import Layer
+from neoteny.plasticity.resets.link import Link
 from neoteny.plasticity.resets.units import UnitMethod
-from neoteny.plasticity.resets.wiring import Link
 from neoteny.plasticity.schedule import new_counter
 
 

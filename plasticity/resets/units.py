@@ -13,7 +13,8 @@ from neoteny.plasticity.layers import Layer
 from neoteny.plasticity.method import Method, Removable
 from neoteny.plasticity.notice import warn
 from neoteny.plasticity.resets.initial import draw, initial_scale
-from neoteny.plasticity.resets.wiring import FROZEN, OUTPUT, Link, Wiring
+from neoteny.plasticity.resets.link import Link
+from neoteny.plasticity.resets.wiring import FROZEN, OUTPUT, Wiring
 from neoteny.plasticity.schedule import new_counter
 from neoteny.plasticity.survey import select_layers
 from neoteny.plasticity.views import MATRICES

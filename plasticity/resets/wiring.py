@@ -6,7 +6,6 @@ Names and widths are not used: of two parallel hidden layers of 64 units, each f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from neoteny.plasticity.method import Removable
 from neoteny.plasticity.resets.graph import Graph, Place, Source, Tag
+from neoteny.plasticity.resets.link import Link, is_plain, unit_axis
 from neoteny.plasticity.views import MATRICES, NORMS
 
 #: Modules of which each output belongs to the input at the same place.
@@ -22,58 +22,6 @@ THROUGH = (*NORMS, nn.PReLU, nn.Softsign, nn.AlphaDropout, nn.FeatureAlphaDropou
 
 #: Why a layer's units are left alone, although nothing is odd about it.
 OUTPUT, FROZEN, NOT_SEEN = "output", "frozen", "not seen in a training pass"
-
-
-@dataclass(frozen=True)
-class Link:
-    """Where the units of one layer enter the input of another.
-
-    Attributes:
-        name: name of the layer that receives the units.
-        consumer: that layer, a Linear or a convolution.
-        units: the number of units.
-        offset: index of the first unit's first input.
-        repeat: inputs per unit: the positions of a flattened feature map, else 1.
-    """
-
-    name: str
-    consumer: nn.Module
-    units: int
-    offset: int
-    repeat: int
-
-    def outgoing(self, tensor: Tensor) -> Tensor:
-        """The part of ``tensor`` (shaped like the consumer's weight) that belongs to the units, as a view.
-
-        (out, in, *kernel) → (out, units, repeat, *kernel)
-        """
-        return tensor.narrow(1, self.offset, self.units * self.repeat).unflatten(1, (self.units, self.repeat))
-
-    def activations(self, inputs: Tensor) -> Tensor:
-        """The units' activations, from the consumer's input: (samples, units, positions)."""
-        if isinstance(self.consumer, nn.Linear):
-            inputs = inputs.reshape(-1, inputs.shape[-1])
-        elif unit_axis(self.consumer, inputs.ndim) == 0:  # a single sample
-            inputs = inputs.unsqueeze(0)
-        return inputs.narrow(1, self.offset, self.units * self.repeat).reshape(len(inputs), self.units, -1)
-
-    def overlaps(self, offset: int, span: int) -> bool:
-        return offset < self.offset + self.units * self.repeat and self.offset < offset + span
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether this is a Linear layer or a convolution whose weight is its own parameter (not a parametrized one).
-
-    One with further parameters (the noise of a noisy layer) is not: they may carry a unit's output too.
-    """
-    own = {name for name, parameter in module._parameters.items() if parameter is not None}
-    return isinstance(module, MATRICES) and "weight" in own <= {"weight", "bias"}
-
-
-def unit_axis(module: nn.Module, ndim: int) -> int:
-    """The axis of a layer's input or output of ``ndim`` axes along which inputs or units lie."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    return ndim + 1 - weight.ndim
 
 
 class Wiring:

@@ -13,8 +13,8 @@ from neoteny.agents import DQN, PPO, SAC
 from neoteny.plasticity import LayerReset, ReDo
 from neoteny.plasticity.layers import Layer, Part
 from neoteny.plasticity.resets.initial import initial_scale
+from neoteny.plasticity.resets.link import Link
 from neoteny.plasticity.resets.units import UnitMethod, reset_units_
-from neoteny.plasticity.resets.wiring import Link
 
 
 def wiring(method: UnitMethod) -> dict[str, list[tuple[str, int, int, int]]]:
