@@ -140,6 +140,17 @@ def test_the_gradient_shows_what_rises():
     assert errors[True] < 0.02 < errors[False]
 
 
+def test_two_steps_where_the_largest_values_are_level_and_one_where_they_are_not():
+    for values, steps in (([1.0] * 20, 2), ([2.0**-i for i in range(20)], 1)):
+        matrix = with_values(values, 20, 24)
+        tracker = track(matrix, longest=1)
+        tracker.updates += EARLY
+        update(tracker, {"0": matrix})
+        before = int(tracker._steps)
+        update(tracker, {"0": matrix})
+        assert int(tracker._steps) - before == steps
+
+
 def test_several_are_as_each_alone_whatever_their_order():
     """Batches and padding are no part of the result."""
     shapes = [(20, 30), (30, 20), (64, 64), (4, 9), (9, 4), (12, 5000), (1, 3)]
