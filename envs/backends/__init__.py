@@ -9,6 +9,7 @@ import gymnasium as gym
 
 from neoteny.configs import ConfigError, suggestion
 from neoteny.envs.backends.base import Backend, Step
+from neoteny.envs.backends.missions import MissionBackend, overlooked
 from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
 from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
 from neoteny.envs.suites import extras
@@ -16,7 +17,7 @@ from neoteny.envs.tasks import Task
 
 __all__ = [
     "BACKENDS", "AsyncBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step", "VectorBackend", "envpool_ids",
-    "make_backend",
+    "make_backend", "overlooked",
 ]  # fmt: skip
 
 log = logging.getLogger("neoteny.envs")
@@ -108,7 +109,8 @@ def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Back
     """
     backend = BACKENDS[_choose(task)]
     try:
-        return backend(task, num_envs, seed, threads)
+        made = backend(task, num_envs, seed, threads)
+        return MissionBackend(made, task) if task.mission in ("shown", "blank") else made
     except gym.error.DependencyNotInstalled as error:
         raise ConfigError(extras.explain(task.env, error)) from error
     except (TypeError, AssertionError, ValueError, gym.error.Error) as error:

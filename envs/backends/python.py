@@ -27,6 +27,10 @@ class Adjustable(gym.Wrapper[Any, Any, Any, Any]):
         """What the environment's own ``action_masks()`` gives; None if it has no such method."""
         return self.env.get_wrapper_attr("action_masks")() if self.env.has_wrapper_attr("action_masks") else None
 
+    def mission(self) -> str | None:
+        """The text of a MiniGrid environment."""
+        return self.env.mission if isinstance(self.env, minigrid.CellImage) else None
+
     def parameter(self, name: str) -> float | ConfigError:
         """The value, or the error: raised in a worker process, an error would end it with a traceback."""
         try:
@@ -80,6 +84,9 @@ class VectorEnvBackend:
     def reset_where(self, mask: Array, observations: Array) -> None:
         observations[mask] = self._envs.reset(options={"reset_mask": mask})[0][mask]
 
+    def missions(self) -> list[str] | None:
+        return None
+
     def action_masks(self) -> Array | None:
         own = getattr(self._envs.unwrapped, "action_masks", None)
         return None if own is None else np.asarray(own(), bool)
@@ -98,6 +105,10 @@ class GymnasiumBackend(VectorEnvBackend):
         makers = [maker(task)] * num_envs
         super().__init__(type(self).vectorized(makers, copy=True, autoreset_mode=AutoresetMode.DISABLED), seed)
         self._masked = True
+
+    def missions(self) -> list[str] | None:
+        missions = self._envs.call("mission")
+        return None if None in missions else list(missions)
 
     def action_masks(self) -> Array | None:
         masks = self._envs.call("masks") if self._masked else [None]
