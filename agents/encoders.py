@@ -137,26 +137,28 @@ class CellsAndWords(BaseFeaturesExtractor):
         ValueError: the space is another one.
     """
 
-    #: Features per cell, and of the mission.
-    channels: ClassVar[int] = 32
+    #: Features per cell.
+    channels: ClassVar[int] = 16
+    #: Features of the mission.
+    width: ClassVar[int] = 32
 
     def __init__(self, observation_space: spaces.Space[Any]):
         words = words_in(observation_space)
         if words is None:
-            raise ValueError(f"a vector of a picture's entries and a mission's words is needed, got {observation_space}")
+            raise ValueError(f"a vector of a picture's entries and then words is needed, got {observation_space}")
         assert isinstance(observation_space, spaces.Box)
         high = observation_space.high[: words.start].reshape(-1, 3)
         rest = observation_space.shape[0] - words.stop
-        super().__init__(observation_space, self.channels * (len(high) + 1) + rest)
+        super().__init__(observation_space, self.channels * len(high) + self.width + rest)
         self.words = words
         self.kinds = OneHot(spaces.Box(0, high[0], dtype=high.dtype.type))
         self.cell = nn.Linear(self.kinds.features_dim, self.channels)
         vocabulary = int(observation_space.high[words.start]) + 1
-        self.embedding = nn.Embedding(vocabulary, self.channels, padding_idx=0)
-        self.film = nn.Linear(self.channels, 2 * self.channels)
+        self.embedding = nn.Embedding(vocabulary, self.width, padding_idx=0)
+        self.film = nn.Linear(self.width, 2 * self.channels)
 
     def mission(self, words: Tensor) -> Tensor:
-        """(batch, length) ids, 0 after the last word, to (batch, channels)."""
+        """(batch, length) ids, 0 after the last word, to (batch, width)."""
         return self.embedding(words).sum(1) / (words != 0).sum(1, keepdim=True).clamp(min=1)
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -174,11 +176,11 @@ class CellsAndWordsGRU(CellsAndWords):
 
     def __init__(self, observation_space: spaces.Space[Any]):
         super().__init__(observation_space)
-        self.gru = nn.GRU(self.channels, self.channels, batch_first=True)
+        self.gru = nn.GRU(self.width, self.width, batch_first=True)
 
     def mission(self, words: Tensor) -> Tensor:
         if not words.shape[1]:
-            return self.embedding.weight.new_zeros(len(words), self.channels)
+            return self.embedding.weight.new_zeros(len(words), self.width)
         states, _ = self.gru(self.embedding(words))
         lengths = (words != 0).sum(1)
         last = states[torch.arange(len(words), device=words.device), lengths.clamp(min=1) - 1]
@@ -199,7 +201,8 @@ ENCODERS: dict[str, type[BaseFeaturesExtractor]] = {
 def encoder_for(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
     """The default encoder for observations of ``space``.
 
-    Small integers are one-hot encoded, unless they are binary planes. Images of at least 36×36 pixels use NatureCNN,
+    A picture with a mission is read by :class:`CellsAndWordsGRU`. Other small integers are one-hot encoded, unless they
+    are binary planes. Images of at least 36×36 pixels use NatureCNN,
     all other arrays with three axes :class:`SmallCNN`. The rest is flattened.
     """
     if isinstance(space, spaces.Dict):
@@ -207,7 +210,7 @@ def encoder_for(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
     if not isinstance(space, spaces.Box):
         return FlattenExtractor
     if words_in(space):
-        return CellsAndWords
+        return CellsAndWordsGRU
     binary = space.dtype.kind in "biu" and space.low.min() >= 0 and space.high.max() <= 1
     if one_hot_fits(space) and not (binary and small_cnn_fits(space)):
         return OneHot
