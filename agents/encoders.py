@@ -1,4 +1,4 @@
-"""Encoders (features extractors): one-hot, convolutional, or flatten."""
+"""Encoders (features extractors): one-hot, convolutional, pictures with words, or flatten."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ log = logging.getLogger("neoteny.envs")
 
 #: Environments whose layouts in EnvPool (1.2.5) differ from Python MiniGrid. In MultiRoom the door between two rooms
 #: can also be in the next room's corner, with a wall behind it, so that a third of N2-S4's episodes cannot be solved.
-#: In ObstructedMaze the boxes are blue, not grey, and the start of Full differs.
-ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-", "MiniGrid-ObstructedMaze-")
+#: In ObstructedMaze the boxes are blue, not grey, and the start of Full differs. In SynthS5R2 one seed of ten looks for
+#: a layout for ever.
+ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-", "MiniGrid-ObstructedMaze-", "BabyAI-SynthS5R2-")
 
 #: Environments broken in EnvPool (1.2.5), and what to use instead. In MetaWorld each reset adds to the goal position.
 ENVPOOL_BROKEN = {"MetaWorld/": "its goals drift away from reset to reset; Meta-World/<task> has the original"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -44,7 +45,7 @@ class MissionBackend:
             raise ConfigError(f"mission: only MiniGrid's and BabyAI's environments have one, {task.env} has none")
         self._backend = backend
         self._task = task
-        self.observation_space = WITH_MISSION
+        self.observation_space: spaces.Space[Any] = WITH_MISSION
         self.action_space = backend.action_space
 
     def _observe(self, cells: Array) -> Array:
