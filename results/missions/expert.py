@@ -2,8 +2,8 @@
 
     python results/missions/expert.py MiniGrid-GoToDoor-5x5-v0 MiniGrid-Fetch-5x5-N2-v0 BabyAI-GoToLocal-v0
 
-For BabyAI it is BabyAI's own bot. For MiniGrid it is a shortest path, found by trying every sequence of actions on copies
-of the environment, breadth first: no policy has a higher return.
+For BabyAI it is BabyAI's own bot. For MiniGrid it is a shortest path, found by trying every sequence of actions on
+copies of the environment, breadth first: no policy has a higher return.
 """
 
 import contextlib
