@@ -75,7 +75,9 @@ def _choose(task: Task) -> str:
     importable(task.env)
     if task.env.rpartition(":")[2] not in gym.registry:
         known = set(gym.registry) | (envpool_ids() if task.backend == "auto" else set())
-        raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
+        near = suggestion(task.env, known, cutoff=0.75)
+        own = "" if ":" in task.env else f" (one of your own is named with its module, my_env:{task.env})"
+        raise ConfigError(f"env: no environment {task.env!r} is registered{near}{own}")
     vector = vector_class(task)
     if task.backend == "vector" and vector is None:
         raise ConfigError(

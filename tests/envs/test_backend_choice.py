@@ -88,7 +88,15 @@ def test_kwargs_mean_what_gymnasium_says() -> None:
             Task("MiniGrid-Unlok-v0", 1, backend="gymnasium"),
             "env: no environment 'MiniGrid-Unlok-v0' is registered; did you mean 'MiniGrid-Unlock-v0'?",
         ),
-        (Task("!", 1), "env: no environment '!' is registered"),
+        (
+            Task("MyMaze-v0", 1),  # a near name may be another's, so both are said
+            "env: no environment 'MyMaze-v0' is registered; did you mean 'Maze-v0'? (one of your own is named with its "
+            "module, my_env:MyMaze-v0)",
+        ),
+        (
+            Task("Echo-v0", 1),  # the nearest of a thousand names is none that was meant
+            "env: no environment 'Echo-v0' is registered (one of your own is named with its module, my_env:Echo-v0)",
+        ),
         (
             Task("MiniGrid-Empty-5x5-v0", 1, kwargs={"sise": 6}),
             "kwargs: MiniGrid-Empty-5x5-v0 cannot be made with {'sise': 6}: ",
