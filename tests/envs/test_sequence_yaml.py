@@ -56,8 +56,8 @@ def test_yaml_means_what_it_says(tmp_path: Any) -> None:
         (
             lambda: read_task(shifts=["permute-observations"]),
             "env.tasks.1.shifts.0: shift: 'permute-observations' is not known; choose from dynamics, flip-reward, "
-            "goal, noise-observation, offset-observation, permute-action, permute-observation, scale-observation, "
-            "scale-reward, slip, sticky-actions; "
+            "goal, noise-observation, offset-observation, permute-action, permute-observation, rotate-observation, "
+            "scale-observation, scale-reward, slip, sticky-actions; "
             "did you mean 'permute-observation'?",
         ),
         (
