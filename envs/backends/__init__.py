@@ -106,12 +106,12 @@ def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Back
 
     Raises:
         ConfigError: no backend has the environment, the forced backend does not have it, the ``kwargs`` are not
-            accepted, or an extra is missing.
+            accepted, or an extra or a system package is missing.
     """
     backend = BACKENDS[_choose(task)]
     try:
         return backend(task, num_envs, seed, threads)
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(extras.explain(task.env, error)) from error
     except (TypeError, AssertionError, ValueError, gym.error.Error) as error:
         if isinstance(error, ConfigError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from counting_env import ID
@@ -164,3 +165,34 @@ def test_missing_extra(
     with pytest.raises(ConfigError) as caught:
         make_backend(Task(env, 1, backend=backend, shifts=shifts), 1, 0)  # type: ignore[arg-type]
     assert str(caught.value) == message
+
+
+def without_qt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let EnvPool find no Qt, as on a system that lacks it."""
+    import envpool.procgen as module
+
+    for name in module._PROCGEN_EXPORTS & set(vars(module)):
+        monkeypatch.delattr(module, name)
+    missing = ImportError("libQt5Gui.so.5: cannot open shared object file: No such file or directory")
+    monkeypatch.setattr(module, "_PROCGEN_IMPORT_ERROR", missing)
+
+
+def test_missing_system_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_qt(monkeypatch)
+    with pytest.raises(ConfigError) as caught:
+        make_backend(Task("StarpilotEasy-v0", 1), 1, 0)
+    assert str(caught.value) == (
+        "env: 'StarpilotEasy-v0' needs the system package 'libqt5gui5': apt-get install libqt5gui5"
+    )
+
+
+def test_another_library_that_is_missing_is_named() -> None:
+    """Whatever cannot be imported when an environment is made, the error says so in one line."""
+
+    def make() -> None:
+        raise ImportError("libwhatever.so.1: cannot open shared object file")
+
+    gym.register("Unlinked-v0", make)
+    with pytest.raises(ConfigError, match=r"^env: Unlinked-v0 cannot be made: libwhatever\.so\.1: cannot open"):
+        make_backend(Task("Unlinked-v0", 1), 1, 0)
+    del gym.registry["Unlinked-v0"]

@@ -13,16 +13,16 @@ from neoteny.envs.shifts import PermuteObservation
 PRESETS = configs.names("envs")
 #: Each of its ten environments compiles a large model, several times over.
 SLOW = ("cw10",)
-FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco"}
+FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen"}
 
 
 def load(name: str) -> TaskSequence:
-    """The preset; the test is skipped where the extra that it needs is not installed."""
+    """The preset; the test is skipped where the extra or the system package that it needs is not installed."""
     sequence = TaskSequence.load(name)
     try:
         ContinualVectorEnv(sequence.resized(num_tasks=1)).close()
     except ConfigError as error:
-        if "needs the extra" not in str(error):
+        if "needs the extra" not in str(error) and "needs the system package" not in str(error):
             raise
         pytest.skip(str(error))
     return sequence
