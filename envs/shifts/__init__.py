@@ -9,7 +9,7 @@ from __future__ import annotations
 from neoteny.configs import ConfigError, build, find_class
 from neoteny.envs.shifts.action import PermuteAction, Slip, StickyActions
 from neoteny.envs.shifts.base import Array, Clock, Shift, Site, Transform, describe, identity
-from neoteny.envs.shifts.draw import Draw, Drawn, parse_draw
+from neoteny.envs.shifts.draw import Draw, Drawn, Table, parse_draw
 from neoteny.envs.shifts.dynamics import Dynamics
 from neoteny.envs.shifts.observation import (
     NoiseObservation,
@@ -44,6 +44,6 @@ def parse_shift(value: object) -> Shift:
 __all__ = [
     "SHIFTS", "Array", "Clock", "Draw", "Drawn", "Dynamics", "FlipReward", "Goal", "NoiseObservation",
     "OffsetObservation", "PermuteAction", "PermuteObservation", "RotateObservation", "ScaleObservation", "ScaleReward",
-    "Shift", "Site", "Slip", "StickyActions", "Transform", "describe", "get_parameter", "identity", "parse_draw",
-    "parse_shift", "set_parameters",
+    "Shift", "Site", "Slip", "StickyActions", "Table", "Transform", "describe", "get_parameter", "identity",
+    "parse_draw", "parse_shift", "set_parameters",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ FAMILIES = {
     "ALE/": ("ale_py", ""),
     "MinAtar/": ("neoteny.envs.suites.minatar", "minatar"),
     "Meta-World/": ("neoteny.envs.suites.metaworld", "metaworld"),
+    "Vizdoom/": ("neoteny.envs.suites.vizdoom", "vizdoom"),
 }
 
 #: The extra that Gymnasium's own environments need, by a substring of their entry point.

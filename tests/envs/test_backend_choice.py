@@ -146,6 +146,10 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str, users: tuple[str, .
             "env: 'Meta-World/hammer-v3' needs the extra 'metaworld': pip install 'neoteny[metaworld]'",
         ),
         (
+            "Vizdoom/Basic-v1", "vizdoom", "neoteny.envs.suites.vizdoom",
+            "env: 'Vizdoom/Basic-v1' needs the extra 'vizdoom': pip install 'neoteny[vizdoom]'",
+        ),
+        (
             "Ant-v5", "mujoco", "gymnasium.envs.mujoco",
             "env: 'Ant-v5' needs the extra 'mujoco': pip install 'neoteny[mujoco]'",
         ),
@@ -154,7 +158,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str, users: tuple[str, .
             "env: 'ALE/Pong-v5' needs the package 'ale_py', which is not installed",
         ),
     ],
-    ids=["minatar", "metaworld", "mujoco", "ale_py"],
+    ids=["minatar", "metaworld", "vizdoom", "mujoco", "ale_py"],
 )  # fmt: skip
 @pytest.mark.parametrize("backend", ["auto", "async"])
 def test_missing_extra(

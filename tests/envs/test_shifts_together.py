@@ -59,6 +59,11 @@ from neoteny.envs.shifts import SHIFTS, Shift, parse_shift
         ({"shift": "dynamics", "set": {"g": {"normal": [0, -1]}}}, "dynamics.set.g: normal takes a standard deviation"),
         ({"shift": "dynamics", "set": {"g": {"normal": [0]}}}, "dynamics.set.g: normal takes 2 numbers, got "),
         ({"shift": "dynamics", "set": {"g": {"choice": []}}}, "dynamics.set.g: choice takes at least one number"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": [1]}}}, "dynamics.set.g: per-seed takes a list of numbers"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": [[1], []]}}}, "dynamics.set.g: per-seed takes a list of"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": [[1, "x"]]}}}, "dynamics.set.g: per-seed takes finite .* 'x'"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": "no.csv"}}}, "dynamics.set.g: no.csv cannot be read"),
+        ({"shift": "dynamics", "set": {"g": {"per-sed": [[1]]}}}, "dynamics.set.g: a number or a distribution"),
         ({"shift": "dynamics", "set": {"g": {"unifrom": [1, 2]}}}, "dynamics.set.g: .* did you mean 'uniform'?"),
     ],
 )  # fmt: skip
