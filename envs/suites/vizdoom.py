@@ -21,14 +21,14 @@ SCENARIOS = (
 )  # fmt: skip
 
 
-class Screen(gym.Wrapper[Array, Any, dict[str, Array], Any]):
+class Screen(gym.Wrapper[Any, Any, Any, Any]):
     """The screen alone, in grey: 60×80 pixels, uint8, each the mean of four of the game's.
 
     After its end a game has no screen any more: the last observation of an episode is the one before it. ViZDoom calls
     an episode that its time limit ends both truncated and terminated; here it is truncated.
     """
 
-    def __init__(self, env: gym.Env[dict[str, Array], Any]):
+    def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
         self.observation_space = spaces.Box(0, 255, (60, 80), np.uint8)
 
@@ -55,7 +55,7 @@ def scenario(name: str, frame_skip: int = 4, stack: int = 4, **kwargs: Any) -> g
         stack: number of screens.
         kwargs: for ViZDoom's own environment: ``max_buttons_pressed`` (1: an action is one button, or none), ...
     """
-    look = {"screen_format": ScreenFormat.GRAY8, "screen_resolution": ScreenResolution.RES_160X120}
+    look: dict[str, Any] = {"screen_format": ScreenFormat.GRAY8, "screen_resolution": ScreenResolution.RES_160X120}
     env = gym.make(f"Vizdoom{name}-v1", frame_skip=frame_skip, **look, **kwargs)
     return gym.wrappers.FrameStackObservation(Screen(env.unwrapped), stack)
 

@@ -13,8 +13,8 @@ from neoteny.envs.checker import CheckError, check_sequence
 from neoteny.envs.shifts import PermuteObservation
 
 PRESETS = configs.names("envs")
-#: Each of its ten environments compiles a large model, several times over.
-SLOW = ("cw10",)
+#: Each of their environments compiles a large model, several times over.
+SLOW = ("cw10", "cw20")
 FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen", "vizdoom"}
 
 

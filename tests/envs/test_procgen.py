@@ -51,7 +51,7 @@ def test_episodes_begin_at_the_beginning_of_the_level() -> None:
     rng = np.random.default_rng(0)
     ends = 0
     for _ in range(200):
-        observations, _, terminated, truncated = backend.step(rng.integers(15, size=4))
+        observations, _, terminated, truncated, *_ = backend.step(rng.integers(15, size=4))
         ended = terminated | truncated
         if ended.any():
             assert all((last != first).any() for last in observations[ended])
@@ -68,7 +68,7 @@ def test_a_time_limit_truncates() -> None:
     backend.reset()
     ends: list[Any] = []
     for step in range(1, 1001):
-        _, _, terminated, truncated = backend.step(np.array([4]))
+        _, _, terminated, truncated, *_ = backend.step(np.array([4]))
         if (terminated | truncated).any():
             ends.append((step, bool(terminated[0]), bool(truncated[0])))
             break
