@@ -18,6 +18,8 @@ CW10 = TaskSequence.load("cw10")
 EPISODE = 500
 #: Of each policy and task; `EXPERTS=20 pytest -s tests/envs/test_metaworld_success.py` plays more than CI has time for.
 EPISODES = int(os.environ.get("EXPERTS", "2"))
+#: Meta-World's policy for stick-pull fails now and then: in plain Meta-World in 3 of the 20 first tasks of MT1's seed 1.
+LEAST = {"stick-pull-v3": 0.5}
 Policy = Callable[[Array], Array]
 
 
@@ -49,5 +51,5 @@ def test_experts_succeed_and_random_actions_do_not(visit: int) -> None:
         successes(visit, policy, EPISODES) for policy in (ENV_POLICY_MAP[name]().get_action, random_policy())
     )
     print(f"{name}: {sum(expert)} of {EPISODES} by the expert, {sum(random)} by random actions")
-    assert np.mean(expert) >= 0.9
+    assert np.mean(expert) >= LEAST.get(name, 0.9)
     assert not any(random)
