@@ -5,6 +5,8 @@ EnvPool (1.2.5) runs them too, but pays rewards of its own instead of the scenar
 
 from __future__ import annotations
 
+import contextlib
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gymnasium as gym
@@ -26,10 +28,13 @@ class Screen(gym.Wrapper[Any, Any, Any, Any]):
 
     After its end a game has no screen any more: the last observation of an episode is the one before it. ViZDoom calls
     an episode that its time limit ends both truncated and terminated; here it is truncated.
+
+    The game writes its settings to the folder in which the first reset starts it: here a temporary one.
     """
 
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
+        self._folder = TemporaryDirectory(prefix="vizdoom-")
         self.observation_space = spaces.Box(0, 255, (60, 80), np.uint8)
 
     def _shrunk(self, observation: dict[str, Array]) -> Array:
@@ -37,13 +42,18 @@ class Screen(gym.Wrapper[Any, Any, Any, Any]):
         return self._last
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
+        with contextlib.chdir(self._folder.name):
+            observation, info = self.env.reset(seed=seed, options=options)
         return self._shrunk(observation), info
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         seen = self._last if terminated or truncated else self._shrunk(observation)
         return seen, float(reward), terminated and not truncated, truncated, info
+
+    def close(self) -> None:
+        super().close()
+        self._folder.cleanup()
 
 
 def scenario(name: str, frame_skip: int = 4, stack: int = 4, **kwargs: Any) -> gym.Env[Array, Any]:

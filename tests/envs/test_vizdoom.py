@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -33,12 +34,13 @@ def ours() -> Any:
     return gym.make
 
 
-def test_pictures_and_rewards_are_vizdooms_own(ours: Any) -> None:
+def test_pictures_and_rewards_are_vizdooms_own(ours: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against ViZDoom's environment itself, played with the same actions."""
     from vizdoom import ScreenFormat, ScreenResolution
 
     look = {"screen_format": ScreenFormat.GRAY8, "screen_resolution": ScreenResolution.RES_160X120}
     actions = np.random.default_rng(0).integers(4, size=100).tolist()
+    monkeypatch.chdir(tmp_path)
     theirs, paid, _ = played(gym.make("VizdoomDefendCenter-v1", frame_skip=4, **look), actions)
     seen, rewards, _ = played(ours("Vizdoom/DefendCenter-v1"), actions)
     assert rewards == paid
@@ -64,3 +66,15 @@ def test_a_time_limit_truncates_and_shows_the_last_screen(ours: Any) -> None:
 def test_death_terminates(ours: Any) -> None:
     _, _, ends = played(ours("Vizdoom/HealthGathering-v1"), [0] * 1000)
     assert ends == (True, False)
+
+
+@pytest.mark.parametrize("backend", ["gymnasium", "async"])
+def test_no_file_is_left_where_one_works(backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pool = make_backend(Task("Vizdoom/Basic-v1", 1, backend=backend), 2, 0)
+    pool.reset()
+    pool.step(np.zeros(2, int))
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith("vizdoom-")]
+    pool.close()
+    assert not list(tmp_path.iterdir())
