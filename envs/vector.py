@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import Backend, Step, make_backend
+from neoteny.envs.backends import Backend, Step, check_alike, make_backend
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import Array
 from neoteny.envs.spaces import SharedSpaces
@@ -28,6 +28,7 @@ def shared_spaces(sequence: TaskSequence) -> SharedSpaces:
     Raises:
         ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
     """
+    check_alike(sequence.tasks)
     names, found, seen = [], [], []
     for task in sequence.tasks:
         if task in seen:
@@ -162,10 +163,11 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self.steps_left -= self.num_envs
         interface.clock.steps += self.num_envs
         ended = terminated | truncated
+        counted = ended if step.games_over is None else ended | step.games_over
         over = self.steps_left <= 0 < self.steps_left + self.num_envs
         switch = over and (not self.advance or self._segment(self.segment.index + 1) is not None)
         info = dict(self._place)
-        if not switch and not ended.any():
+        if not switch and not counted.any():
             return interface.observe(observations), rewards, terminated, truncated, info
         if switch:
             truncated = ~terminated

@@ -8,6 +8,7 @@ from functools import cache
 import gymnasium as gym
 
 from neoteny.configs import ConfigError, suggestion
+from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari
 from neoteny.envs.backends.base import Backend, Step
 from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
 from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
@@ -15,8 +16,8 @@ from neoteny.envs.suites import extras
 from neoteny.envs.tasks import Task
 
 __all__ = [
-    "BACKENDS", "AsyncBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step", "VectorBackend", "envpool_ids",
-    "make_backend",
+    "BACKENDS", "AsyncBackend", "AtariBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step", "VectorBackend",
+    "check_alike", "envpool_ids", "make_backend",
 ]  # fmt: skip
 
 log = logging.getLogger("neoteny.envs")
@@ -106,7 +107,8 @@ def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Back
         ConfigError: no backend has the environment, the forced backend does not have it, the ``kwargs`` are not
             accepted, or an extra is missing.
     """
-    backend = BACKENDS[_choose(task)]
+    name = _choose(task)
+    backend = AtariBackend if name in ("envpool", "vector") and is_atari(task.env) else BACKENDS[name]
     try:
         return backend(task, num_envs, seed, threads)
     except gym.error.DependencyNotInstalled as error:
