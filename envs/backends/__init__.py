@@ -16,8 +16,8 @@ from neoteny.envs.suites import extras
 from neoteny.envs.tasks import Task
 
 __all__ = [
-    "BACKENDS", "AsyncBackend", "AtariBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step", "VectorBackend",
-    "check_alike", "envpool_ids", "make_backend",
+    "BACKENDS", "AsyncBackend", "AtariBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step",
+    "VectorBackend", "check_alike", "envpool_ids", "make_backend",
 ]  # fmt: skip
 
 log = logging.getLogger("neoteny.envs")

@@ -92,8 +92,9 @@ def has_fire(game: str) -> bool:
     from ale_py import Action, ALEInterface, LoggerMode, roms
 
     ALEInterface.setLoggerMode(LoggerMode.Error)
-    emulator = ALEInterface()
-    emulator.loadROM(roms.get_rom_path(game))
+    emulator, rom = ALEInterface(), roms.get_rom_path(game)
+    assert rom, f"ale-py has no {game}"
+    emulator.loadROM(rom)
     return Action.FIRE in emulator.getMinimalActionSet()
 
 
@@ -144,9 +145,7 @@ class AleGames:
         from ale_py.vector_env import AtariVectorEnv
 
         mode = AutoresetMode.NEXT_STEP  # and never a next step: the caller resets
-        self._envs = [
-            AtariVectorEnv(num_envs=1, num_threads=1, autoreset_mode=mode, **kwargs) for _ in range(num_envs)
-        ]
+        self._envs = [AtariVectorEnv(num_envs=1, num_threads=1, autoreset_mode=mode, **kwargs) for _ in range(num_envs)]
         self._seeds: list[int | None] = [seed + i for i in range(num_envs)]
         self._threads = threads
         self.observation_space = self._envs[0].single_observation_space
