@@ -197,7 +197,8 @@ class AtariBackend:
         self._games: Games = kind(kwargs | dict.fromkeys(ours, False), task, num_envs, seed, threads)
         self.observation_space, self.action_space = self._games.observation_space, self._games.action_space
         self._dtype = self.action_space.dtype
-        fire = kwargs["use_fire_reset"] and has_fire(self._games.game)
+        every_action = kwargs["full_action_space"] or kwargs.get("continuous", False)
+        fire = kwargs["use_fire_reset"] and (every_action or has_fire(self._games.game))
         self._going_on = _press(self.action_space, fire)
         self._everyone = np.arange(num_envs, dtype=np.int32)
 
