@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ale_py
@@ -249,6 +250,31 @@ def test_defaults_are_one_set_but_for_sticky_actions(monkeypatch: pytest.MonkeyP
     assert asked == pooled
     one, two = (make_backend(Task(f"{kind}SpaceInvaders-v5", 1), 1, 0) for kind in BOTH)
     assert (one.observation_space, one.action_space) == (two.observation_space, two.action_space)
+
+
+def documented() -> list[list[str]]:
+    """The table of docs/atari.md: EnvPool's name, ale-py's, the values by default, in atari-seq and in atari-modes."""
+    lines = (Path(__file__).parents[2] / "docs/atari.md").read_text().splitlines()
+    return [[cell.strip().strip("`") for cell in line.split("|")[1:6]] for line in lines if line.startswith("| `")]
+
+
+@pytest.mark.parametrize(("column", "preset"), [
+    (2, None), (3, "atari-seq"), (3, "atari-seq-small"), (4, "atari-modes-freeway"), (4, "atari-modes-spaceinvaders"),
+])  # fmt: skip
+def test_documented_settings_are_those_that_games_are_made_with(column: int, preset: str | None) -> None:
+    table = {row[0]: row[column] for row in documented()}
+    limit = table.pop("max_episode_steps")
+    for task in TaskSequence.load(preset).tasks if preset else (Task("Pong-v5", 1),):
+        kwargs = atari.settings(task)
+        steps = kwargs.pop("max_episode_steps")
+        assert limit in (f"{steps:,} steps", f"{steps * kwargs['frame_skip']:,} frames")
+        assert set(kwargs) <= set(table)
+        for name, value in table.items():
+            assert value in ("0, 1, …", str(kwargs.get(name, "the game's")).lower().removesuffix(".0")), name
+
+
+def test_documented_names_are_those_of_both_backends() -> None:
+    assert {tuple(names) for *names, _ in atari.DEFAULTS} <= {tuple(row[:2]) for row in documented()}
 
 
 def test_an_id_is_an_atari_game_if_the_emulators_say_so() -> None:
