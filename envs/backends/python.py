@@ -157,7 +157,7 @@ def vector_class(task: Task) -> Callable[..., VectorEnv[Any, Any, Any]] | None:
 
 
 class VectorBackend(VectorEnvBackend):
-    """The vector environment registered for an id: Gymnasium's CartPole in numpy, ALE's Atari games in C++."""
+    """The vector environment registered for an id, such as Gymnasium's CartPole in numpy."""
 
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         cls = vector_class(task)
