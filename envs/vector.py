@@ -19,25 +19,26 @@ from neoteny.envs.tally import Tally
 from neoteny.envs.tasks import Segment, TaskSequence, Visit
 
 
-def shared_spaces(sequence: TaskSequence) -> SharedSpaces:
+def shared_spaces(sequence: TaskSequence, run_seed: int = 0) -> SharedSpaces:
     """The shared spaces of all tasks of ``sequence``.
 
     One environment of each task is created, so that errors are found before the run starts. The spaces of two visits to
-    each task are used, since a shift's random draw may change the space.
+    each task are used, since a shift's random draw may change the space: the first and the last of the sequence.
 
     Raises:
         ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
     """
     check_alike(sequence.tasks)
     names, found, seen = [], [], []
+    last = (sequence.length or 2) - 1
     for task in sequence.tasks:
         if task in seen:
             continue
         seen.append(task)
         with closing(make_backend(task, 1, 0)) as backend:
-            for index in range(2):
+            for index in (0, max(1, last)):
                 rng = Visit(index, task).rng(sequence.seed)
-                interface = Interface(task, backend, 1, rng, np.random.default_rng(0))
+                interface = Interface(task, backend, 1, rng, np.random.default_rng(0), run_seed, min(index, last))
                 names.append(task.env)
                 found.append((interface.observation_space, interface.action_space))
     shared = SharedSpaces.of(names, found, len(sequence.tasks) if sequence.switches == "task-id" else 0)
@@ -91,7 +92,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._coming = sequence.iter_segments(segment_steps, multiple_of or num_envs)
         self.segments: list[Segment] = [] if sequence.length is None else list(self._coming)
         self._backend: Backend | None = None
-        self.shared = shared_spaces(sequence)
+        self.shared = shared_spaces(sequence, seed)
         self.single_observation_space, self.single_action_space = self.shared.observation, self.shared.action
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -124,7 +125,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._backend = make_backend(visit.task, self.num_envs, seed, self.threads)
         noise = np.random.default_rng([seed, 1])
         rng = visit.rng(self.sequence.seed)
-        self._interface = Interface(visit.task, self._backend, self.num_envs, rng, noise)
+        self._interface = Interface(visit.task, self._backend, self.num_envs, rng, noise, self.run_seed, visit.index)
         self._interface.fit(self.shared, visit.task_id)
         self._interface.clock.steps = self.segment.start
         self._interface.adjust()

@@ -76,7 +76,9 @@ def _choose(task: Task) -> str:
     importable(task.env)
     if task.env.rpartition(":")[2] not in gym.registry:
         known = set(gym.registry) | (envpool_ids() if task.backend == "auto" else set())
-        raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
+        near = suggestion(task.env, known, cutoff=0.75)
+        own = "" if ":" in task.env else f" (one of your own is named with its module, my_env:{task.env})"
+        raise ConfigError(f"env: no environment {task.env!r} is registered{near}{own}")
     vector = vector_class(task)
     if task.backend == "vector" and vector is None:
         raise ConfigError(
@@ -105,13 +107,13 @@ def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Back
 
     Raises:
         ConfigError: no backend has the environment, the forced backend does not have it, the ``kwargs`` are not
-            accepted, or an extra is missing.
+            accepted, or an extra or a system package is missing.
     """
     name = _choose(task)
     backend = AtariBackend if name in ("envpool", "vector") and is_atari(task.env) else BACKENDS[name]
     try:
         return backend(task, num_envs, seed, threads)
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(extras.explain(task.env, error)) from error
     except (TypeError, AssertionError, ValueError, gym.error.Error) as error:
         if isinstance(error, ConfigError):

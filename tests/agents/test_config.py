@@ -30,7 +30,9 @@ def built(name: str) -> tuple[type[Continual], Any]:
 
 
 def environment(name: str, num_envs: int) -> VecEnv:
-    if "atari" in name:
+    if name.endswith("procgen"):
+        return DummyVecEnv([lambda: FakeImageEnv(screen_height=64, screen_width=64, n_channels=3)] * num_envs)
+    if name.endswith(("atari", "vizdoom")):
         return DummyVecEnv([lambda: FakeImageEnv(screen_height=84, screen_width=84, n_channels=4)] * num_envs)
     return make_vec_env(ENVS[name.split("-")[0]], num_envs)
 
