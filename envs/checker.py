@@ -20,7 +20,6 @@ from neoteny.envs.shifts import Array, describe
 from neoteny.envs.tasks import TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
 
-
 #: How many steps of each task are taken, per environment: a whole episode of most environments.
 STEPS = 500
 

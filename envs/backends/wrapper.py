@@ -76,10 +76,10 @@ def _number(reward: Any) -> float:
         raise EnvironmentFault(f"the reward is {reward!r}, a number is needed") from error
 
 
-def raise_fault(info: Mapping[str, Any]) -> None:
+def raise_fault(info: dict[str, Any]) -> None:
     """Raise the fault in ``info``, if there is one."""
     if FAULT in info:
         index = int(np.flatnonzero(info[f"_{FAULT}"])[0])
-        fault: EnvironmentFault = info[FAULT][index]
+        fault: EnvironmentFault = info.pop(FAULT)[index]  # out of the array: arrays in a circle are never collected
         fault.index = index
         raise fault

@@ -137,7 +137,7 @@ def test_a_process_that_is_killed_between_steps_is_named() -> None:
     process = env._backend._envs.processes[2]  # type: ignore[union-attr]
     process.kill()
     process.join()
-    with pytest.raises(EnvironmentFault, match="environment 2, step 4, .*its process has ended, with exit code -9"):
+    with pytest.raises(EnvironmentFault, match=r"environment 2, step 4, .*its process has ended, with exit code -9"):
         env.step(np.zeros(COUNT, np.int64))
     assert living(env) == 0
 
@@ -186,6 +186,6 @@ def test_the_largest_numbers_are_finite() -> None:
 
 @pytest.mark.parametrize("way", ["nan", "shape", "reward", "type"])
 def test_the_checker_names_the_fault_and_not_the_seeds(way: str) -> None:
-    with pytest.raises(CheckError, match="environment 0, step .* of its episode: ") as failed:
+    with pytest.raises(CheckError, match=r"environment 0, step .* of its episode: ") as failed:
         check_sequence(TaskSequence((Task(ID, 4000, kwargs={"way": way}),)))
     assert FOUND[way] in str(failed.value)
