@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -70,6 +70,9 @@ class Backend(Protocol):
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         """Change the dynamics of all environments."""
+
+    def render(self) -> Sequence[Array]:
+        """A frame of each environment, if the task's ``kwargs`` have a ``render_mode``."""
 
     def close(self) -> None: ...
 

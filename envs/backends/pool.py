@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -79,6 +79,9 @@ class EnvPoolBackend:
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         self.parameter(next(iter(values)))
+
+    def render(self) -> Sequence[Array]:
+        raise ConfigError("render_mode: EnvPool does not render; choose backend: gymnasium")
 
     def close(self) -> None:
         self._pool.close()
