@@ -1,0 +1,110 @@
+"""Continual PPO with an LSTM, and its configuration."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import sb3_contrib
+from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic.dataclasses import dataclass
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from torch import Tensor, nn
+
+from neoteny.agents.config import STRICT, Network
+from neoteny.agents.continual import Continual
+from neoteny.agents.networks import ActorCritic
+from neoteny.agents.ppo import PPOConfig
+
+
+@dataclass(frozen=True, config=STRICT)
+class RecurrentNetwork(Network):
+    """An encoder and an LSTM, followed by separate hidden layers for actor and critic.
+
+    Attributes:
+        lstm_hidden_size: units of each layer of the LSTM.
+        n_lstm_layers: layers of the LSTM.
+        shared_lstm: the critic uses the actor's LSTM, which then learns from the actor's loss only.
+        enable_critic_lstm: the critic has an LSTM of its own; if neither, it has a Linear layer instead, and no memory.
+    """
+
+    lstm_hidden_size: PositiveInt = 64
+    n_lstm_layers: PositiveInt = 1
+    shared_lstm: bool = False
+    enable_critic_lstm: bool = True
+
+    @model_validator(mode="after")
+    def _has_one_critic(self) -> Self:
+        if self.shared_lstm and self.enable_critic_lstm:
+            raise ValueError(
+                "shared_lstm: the critic cannot share the actor's LSTM and have its own; "
+                "with shared_lstm: true, set enable_critic_lstm: false"
+            )
+        return self
+
+    def policy_kwargs(self) -> dict[str, Any]:
+        names = ("lstm_hidden_size", "n_lstm_layers", "shared_lstm", "enable_critic_lstm")
+        return super().policy_kwargs() | {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class RecurrentPPOConfig(PPOConfig):
+    """Settings of :class:`RecurrentPPO`, named as in sb3-contrib.
+
+    Attributes:
+        batch_size: minibatch size in steps. Steps stay in their order, and episodes are padded to the longest.
+        clip_range_vf: new values are clipped to old ones ± this; null for no clipping.
+    """
+
+    policy: ClassVar[Any] = "RecurrentActorCritic"
+
+    network: RecurrentNetwork = RecurrentNetwork(hidden=())
+    clip_range_vf: PositiveFloat | None = None
+
+
+class RecurrentActorCritic(ActorCritic, RecurrentActorCriticPolicy):
+    """sb3-contrib's recurrent actor-critic policy with default encoders, optional LayerNorm and widening activations.
+
+    Encoder → LSTM → hidden layers → output layer, with an LSTM for the actor and, by default, another for the critic.
+    """
+
+    @property
+    def torso_inputs(self) -> int:
+        return self.lstm_output_dim
+
+    @staticmethod
+    def _process_sequence(
+        features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: nn.LSTM
+    ) -> tuple[Tensor, Any]:
+        """The LSTM's outputs, and its states after them.
+
+        sb3-contrib steps through a batch in Python if an episode starts in it. Its buffers cut sequences where episodes
+        start, so all that is needed is to clear the states before the first step.
+
+        Args:
+            features: (sequences · length, features).
+            lstm_states: hidden and cell states before the first step, (layers, sequences, units) each.
+            episode_starts: (sequences · length,), 1 where an episode starts.
+        """
+        starts = episode_starts.reshape(lstm_states[0].shape[1], -1)
+        if starts.shape[1] > 1 and starts[:, 1:].any():
+            return RecurrentActorCriticPolicy._process_sequence(features, lstm_states, episode_starts, lstm)
+        keep = (1 - starts[:, 0])[:, None]
+        hidden, cell = (keep * state for state in lstm_states)
+        inputs = features.reshape(*starts.shape, lstm.input_size).swapaxes(0, 1)
+        outputs, states = lstm(inputs, (hidden, cell))
+        return outputs.swapaxes(0, 1).flatten(0, 1), states
+
+
+class RecurrentPPO(Continual, sb3_contrib.RecurrentPPO):
+    """PPO with an LSTM, for tasks in which the observation does not tell the state, with plasticity methods.
+
+    The memory is cleared where episodes start, and so at every task switch. Takes every argument of
+    ``sb3_contrib.RecurrentPPO``, and those of :class:`~neoteny.agents.continual.Continual`.
+    """
+
+    Config: ClassVar[type] = RecurrentPPOConfig
+
+    policy_aliases: ClassVar[dict[str, Any]] = {
+        **sb3_contrib.RecurrentPPO.policy_aliases,
+        "RecurrentActorCritic": RecurrentActorCritic,
+    }
