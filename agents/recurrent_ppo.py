@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import sb3_contrib
+import torch
+from gymnasium import spaces
 from pydantic import PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
+from neoteny.agents.buffers import BEGINS, SequenceDictRollouts, SequenceRollouts
 from neoteny.agents.config import STRICT, Network
 from neoteny.agents.continual import Continual
 from neoteny.agents.networks import ActorCritic
@@ -57,7 +61,7 @@ class RecurrentPPOConfig(PPOConfig):
 
     policy: ClassVar[Any] = "RecurrentActorCritic"
 
-    network: RecurrentNetwork = RecurrentNetwork(hidden=())
+    network: RecurrentNetwork = RecurrentNetwork(hidden=(64,))
     clip_range_vf: PositiveFloat | None = None
 
 
@@ -75,24 +79,39 @@ class RecurrentActorCritic(ActorCritic, RecurrentActorCriticPolicy):
     def _process_sequence(
         features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: nn.LSTM
     ) -> tuple[Tensor, Any]:
-        """The LSTM's outputs, and its states after them.
-
-        sb3-contrib steps through a batch in Python if an episode starts in it. Its buffers cut sequences where episodes
-        start, so all that is needed is to clear the states before the first step.
+        """The LSTM's outputs, (steps, units), and its states after them.
 
         Args:
-            features: (sequences · length, features).
-            lstm_states: hidden and cell states before the first step, (layers, sequences, units) each.
-            episode_starts: (sequences · length,), 1 where an episode starts.
+            features: (steps, features), one sequence after the other; padded to one length in sb3-contrib's batches,
+                which are left to it, not padded in those of :class:`~neoteny.agents.buffers.Unpadded`.
+            lstm_states: hidden and cell states before the sequences, (layers, sequences, units) each.
+            episode_starts: (steps,).
+            lstm: of the actor or the critic.
         """
-        starts = episode_starts.reshape(lstm_states[0].shape[1], -1)
-        if starts.shape[1] > 1 and starts[:, 1:].any():
+        if episode_starts[0] != BEGINS:
             return RecurrentActorCriticPolicy._process_sequence(features, lstm_states, episode_starts, lstm)
-        keep = (1 - starts[:, 0])[:, None]
-        hidden, cell = (keep * state for state in lstm_states)
-        inputs = features.reshape(*starts.shape, lstm.input_size).swapaxes(0, 1)
-        outputs, states = lstm(inputs, (hidden, cell))
-        return outputs.swapaxes(0, 1).flatten(0, 1), states
+        ends = torch.tensor([len(features)], device=features.device)
+        lengths = (episode_starts == BEGINS).nonzero().flatten().diff(append=ends)
+        order, sizes, by_length = packing(lengths)
+        packed = PackedSequence(features[order], sizes, by_length, by_length.argsort())
+        outputs, states = lstm(packed, lstm_states)
+        return outputs.data[order.argsort()], states
+
+
+def packing(lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How sequences that lie one after the other are packed for torch: step by step, the longest first.
+
+    Args:
+        lengths: of the sequences.
+
+    Returns:
+        The order of the steps, the number of sequences at each step (on the CPU), and the sequences by length.
+    """
+    sequence = torch.repeat_interleave(lengths)
+    step = torch.arange(len(sequence), device=lengths.device) - (lengths.cumsum(0) - lengths)[sequence]
+    by_length = lengths.argsort(descending=True)
+    order = (step * len(lengths) + by_length.argsort()[sequence]).argsort()
+    return order, step.bincount().cpu(), by_length
 
 
 class RecurrentPPO(Continual, sb3_contrib.RecurrentPPO):
@@ -108,3 +127,18 @@ class RecurrentPPO(Continual, sb3_contrib.RecurrentPPO):
         **sb3_contrib.RecurrentPPO.policy_aliases,
         "RecurrentActorCritic": RecurrentActorCritic,
     }
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if isinstance(self.policy, RecurrentActorCritic):
+            kind = SequenceDictRollouts if isinstance(self.observation_space, spaces.Dict) else SequenceRollouts
+            self.rollout_buffer = kind(
+                self.n_steps,
+                self.observation_space,
+                self.action_space,
+                self.rollout_buffer.hidden_state_shape,
+                self.device,
+                gamma=self.gamma,
+                gae_lambda=self.gae_lambda,
+                n_envs=self.n_envs,
+            )
