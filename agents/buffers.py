@@ -60,15 +60,23 @@ class Unpadded(RolloutBuffer):
             hidden, cell = (self.to_torch((state * goes_on).swapaxes(0, 1)).contiguous() for state in held)
             return hidden, cell
 
-        seen = self.observations
-        flat = (self.values, self.log_probs, self.advantages, self.returns)
-        return RecurrentRolloutBufferSamples(
-            {key: self.to_torch(each[batch_inds]) for key, each in seen.items()}  # type: ignore[arg-type]
+        def flat(array: np.ndarray[Any, Any]) -> Tensor:
+            return self.to_torch(array[batch_inds].flatten())
+
+        seen: Any = self.observations
+        observations: Any = (
+            {key: self.to_torch(array[batch_inds]) for key, array in seen.items()}
             if isinstance(seen, dict)
-            else self.to_torch(seen[batch_inds]),
-            self.to_torch(self.actions[batch_inds]),
-            *(self.to_torch(array[batch_inds].flatten()) for array in flat),
-            RNNStates(states("pi"), states("vf")),
+            else self.to_torch(seen[batch_inds])
+        )
+        return RecurrentRolloutBufferSamples(
+            observations=observations,
+            actions=self.to_torch(self.actions[batch_inds]),
+            old_values=flat(self.values),
+            old_log_prob=flat(self.log_probs),
+            advantages=flat(self.advantages),
+            returns=flat(self.returns),
+            lstm_states=RNNStates(states("pi"), states("vf")),
             episode_starts=self.to_torch(np.where(begins, np.float32(BEGINS), np.float32(0))),
             mask=torch.ones(len(batch_inds), device=self.device),
         )
@@ -78,5 +86,5 @@ class SequenceRollouts(Unpadded, RecurrentRolloutBuffer):
     """sb3-contrib's recurrent rollout buffer without padding."""
 
 
-class SequenceDictRollouts(Unpadded, RecurrentDictRolloutBuffer):
+class SequenceDictRollouts(Unpadded, RecurrentDictRolloutBuffer):  # type: ignore[misc]
     """The same, of observations that are dicts."""

@@ -64,6 +64,16 @@ class RecurrentPPOConfig(PPOConfig):
     network: RecurrentNetwork = RecurrentNetwork(hidden=(64,))
     clip_range_vf: PositiveFloat | None = None
 
+    @model_validator(mode="after")
+    def _leaves_no_step_alone(self) -> Self:
+        steps = self.n_steps * self.num_envs
+        if steps % self.batch_size == 1:
+            raise ValueError(
+                f"batch_size: of a rollout of {steps} steps, batches of {self.batch_size} leave one step alone, whose "
+                f"advantage cannot be normalized; choose a divisor of {steps}"
+            )
+        return self
+
 
 class RecurrentActorCritic(ActorCritic, RecurrentActorCriticPolicy):
     """sb3-contrib's recurrent actor-critic policy with default encoders, optional LayerNorm and widening activations.
@@ -131,12 +141,13 @@ class RecurrentPPO(Continual, sb3_contrib.RecurrentPPO):
     def _setup_model(self) -> None:
         super()._setup_model()
         if isinstance(self.policy, RecurrentActorCritic):
+            padded: Any = self.rollout_buffer
             kind = SequenceDictRollouts if isinstance(self.observation_space, spaces.Dict) else SequenceRollouts
             self.rollout_buffer = kind(
                 self.n_steps,
                 self.observation_space,
                 self.action_space,
-                self.rollout_buffer.hidden_state_shape,
+                padded.hidden_state_shape,
                 self.device,
                 gamma=self.gamma,
                 gae_lambda=self.gae_lambda,
