@@ -305,7 +305,7 @@ def gates(agent: RecurrentPPO) -> dict[str, float]:
         ({"network": {"shared_lstm": True}}, r"agent\.network: shared_lstm: the critic cannot share"),
         ({"network": {"lstm_size": 3}}, r"agent\.network\.lstm_size: there is no such setting.*'lstm_hidden_size'"),
         ({"network": {"n_lstm_layers": 0}}, r"agent\.network\.n_lstm_layers: .*greater than 0, got 0"),
-        ({"batch_size": 9}, r"agent: batch_size: of a rollout of 64 steps, batches of 9 leave one step alone"),
+        ({"batch_size": 9}, r"agent\.batch_size: of a rollout of 64 steps, batches of 9 leave one step alone"),
         ({"clip_range_vf": 0}, r"agent\.clip_range_vf: .*greater than 0, got 0"),
     ],
 )
