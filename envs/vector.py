@@ -11,10 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import Backend, make_backend
+from neoteny.envs.backends import Backend, Step, make_backend
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import Array
 from neoteny.envs.spaces import SharedSpaces
+from neoteny.envs.tally import Tally
 from neoteny.envs.tasks import Segment, TaskSequence, Visit
 
 
@@ -51,9 +52,10 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     ``info["final_obs"]``, and the returned observations are the first ones of the next segment. After the last
     segment the last task continues.
 
-    Episodes are reset in the step in which they end (Gymnasium's ``SAME_STEP``). Where ``info["_episode"]`` is true,
-    ``info["episode"]`` holds the return ``r`` and the length ``l`` of an episode that ended by itself. An episode
-    truncated by a switch has no return.
+    Episodes are reset in the step in which they end (Gymnasium's ``SAME_STEP``). ``info`` has ``task``, the index of
+    the visit, and ``env_id``, its environment, of each step; and, in steps in which episodes end, what
+    :meth:`Tally.close() <neoteny.envs.tally.Tally.close>` says of them: ``return`` and ``length`` where
+    ``info["_return"]`` is true, ``score`` where ``info["_score"]`` is, ... An episode truncated by a switch has none.
 
     Args:
         sequence: the tasks.
@@ -125,12 +127,20 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._interface.fit(self.shared, visit.task_id)
         self._interface.clock.steps = self.segment.start
         self._interface.adjust()
+        self.tally = Tally(self.num_envs)
+        everywhere = np.ones(self.num_envs, bool)
+        self._place = {
+            "task": np.full(self.num_envs, visit.index),
+            "env_id": np.full(self.num_envs, visit.task.env, object),
+            "_task": everywhere,
+            "_env_id": everywhere,
+        }
         return self._begin(self._backend.reset())
 
     def _begin(self, observations: Array) -> Array:
-        self._returns = np.zeros(self.num_envs)
-        self._lengths = np.zeros(self.num_envs, np.int64)
-        self._interface.restart(np.ones(self.num_envs, bool))
+        everywhere = np.ones(self.num_envs, bool)
+        self.tally.begin(everywhere, everywhere)
+        self._interface.restart(everywhere)
         return self._interface.observe(observations)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
@@ -138,27 +148,28 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         if seed is not None:
             self.run_seed = seed
         if seed is not None or self._backend is None:
-            return self.start(self.segment.index), {}
-        return self._begin(self._backend.reset()), {}
+            return self.start(self.segment.index), dict(self._place)
+        return self._begin(self._backend.reset()), dict(self._place)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         assert self._backend is not None, "reset() comes before step()"
         interface = self._interface
         interface.adjust()
-        observations, rewards, terminated, truncated = self._backend.step(interface.act(actions))
-        rewards = interface.reward(rewards)
-        self._returns += rewards
-        self._lengths += 1
+        step = self._backend.step(interface.act(actions))
+        observations, terminated, truncated = step.observations, step.terminated, step.truncated
+        rewards = interface.reward(step.rewards)
+        self.tally.add(step, rewards)
         self.steps_left -= self.num_envs
         interface.clock.steps += self.num_envs
         ended = terminated | truncated
         over = self.steps_left <= 0 < self.steps_left + self.num_envs
         switch = over and (not self.advance or self._segment(self.segment.index + 1) is not None)
+        info = dict(self._place)
         if not switch and not ended.any():
-            return interface.observe(observations), rewards, terminated, truncated, {}
+            return interface.observe(observations), rewards, terminated, truncated, info
         if switch:
             truncated = ~terminated
-        info = self._ending(observations, ended, terminated | truncated)
+        info |= self._ending(step, terminated | truncated)
         if switch and self.advance:
             return self.start(self.segment.index + 1), rewards, terminated, truncated, info
         if switch:
@@ -167,15 +178,12 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         interface.restart(ended)
         return interface.observe(observations), rewards, terminated, truncated, info
 
-    def _ending(self, observations: Array, ended: Array, last: Array) -> dict[str, Any]:
-        """The info of a step in which episodes ended by themselves (``ended``) or at a switch (others in ``last``)."""
+    def _ending(self, step: Step, last: Array) -> dict[str, Any]:
+        """The info of a step in which episodes ended by themselves or, at a switch, all others too (``last``)."""
         final = np.full(self.num_envs, None, dtype=object)
         rows = np.flatnonzero(last)
-        final[rows] = list(self._interface.observe(observations)[rows])
-        episode = {"r": self._returns.copy(), "l": self._lengths.copy()}
-        self._returns[last] = 0.0
-        self._lengths[last] = 0
-        return {"final_obs": final, "_final_obs": last, "episode": episode, "_episode": ended}
+        final[rows] = list(self._interface.observe(step.observations)[rows])
+        return {"final_obs": final, "_final_obs": last, **self.tally.close(step, last)}
 
     def action_masks(self) -> Array:
         """The actions allowed next in each environment: booleans, (num_envs, actions).

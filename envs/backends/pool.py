@@ -66,7 +66,7 @@ class EnvPoolBackend:
         observations, rewards, terminated, truncated, _ = self._pool.step(actions)
         if self._grid:  # for a goal reached in the last allowed step, EnvPool sets only truncated
             terminated |= truncated & (rewards != 0)
-        return self._observe(observations), rewards, terminated, truncated
+        return Step(self._observe(observations), rewards, terminated, truncated)
 
     def reset_where(self, mask: Array, observations: Array) -> None:
         observations[mask] = self._observe(self._pool.reset(np.flatnonzero(mask).astype(np.int32))[0])

@@ -52,6 +52,12 @@ def maker(task: Task) -> Callable[[], gym.Env[Any, Any]]:
     return make
 
 
+def success(info: Mapping[str, Any]) -> Array | None:
+    """Where ``info`` says that the task is solved, by the names that environments use; None if it does not say."""
+    found = info.get("success", info.get("is_success"))
+    return None if found is None else np.asarray(found, bool)
+
+
 class VectorEnvBackend:
     """Base class of the backends on a Gymnasium vector environment."""
 
@@ -74,8 +80,8 @@ class VectorEnvBackend:
         return self._observe(observations)
 
     def step(self, actions: Array) -> Step:
-        observations, rewards, terminated, truncated, _ = self._step(actions)
-        return self._observe(observations), rewards, terminated, truncated
+        observations, rewards, terminated, truncated, info = self._step(actions)
+        return Step(self._observe(observations), rewards, terminated, truncated, success=success(info))
 
     def reset_where(self, mask: Array, observations: Array) -> None:
         observations[mask] = self._envs.reset(options={"reset_mask": mask})[0][mask]
@@ -168,11 +174,14 @@ class VectorBackend(VectorEnvBackend):
 
     def step(self, actions: Array) -> Step:
         observations, rewards, terminated, truncated, info = self._step(actions)
+        solved = success(info)
         if self._same_step and (ended := terminated | truncated).any():
             self._fresh = observations
             observations = observations.copy()
             observations[ended] = np.stack(list(info["final_obs"][ended]))
-        return self._observe(observations), rewards, terminated, truncated
+            if (last := success(info.get("final_info", {}))) is not None:
+                solved = last if solved is None else np.where(ended, last, solved)
+        return Step(self._observe(observations), rewards, terminated, truncated, success=solved)
 
     def reset_where(self, mask: Array, observations: Array) -> None:
         if self._same_step:
