@@ -25,7 +25,7 @@ def histories(env: str, backend: str, actions: np.ndarray, episodes: int) -> Cou
     seen = [observations.reshape(episodes, -1).astype(np.float32)]
     running = np.ones(episodes, bool)
     for action in actions:
-        observations, rewards, terminated, truncated = envs.step(np.full(episodes, action))
+        observations, rewards, terminated, truncated, *_ = envs.step(np.full(episodes, action))
         row = np.column_stack([observations.reshape(episodes, -1), rewards.round(5), terminated, truncated])
         seen.append(np.where(running[:, None], row, -1).astype(np.float32))
         ended = terminated | truncated
