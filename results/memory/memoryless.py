@@ -105,7 +105,7 @@ def main() -> None:
                 optimizer.zero_grad()
                 (-table.value(logits)).backward()
                 optimizer.step()
-            values.append(float(table.value(logits)))
+            values.append(float(table.value(logits.detach())))
         found = ", ".join(f"{value:.3f}" for value in values)
         print(f"MemoryS{size}: without memory {found}; all-knowing {table.all_knowing():.3f}", flush=True)
 
