@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import Backend, Step, check_alike, make_backend, why_not_rendered
+from neoteny.envs.backends import Backend, Step, check_alike, make_backend, overlooked, why_not_rendered
 from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import Array
@@ -20,12 +21,15 @@ from neoteny.envs.spaces import SharedSpaces
 from neoteny.envs.tally import Tally
 from neoteny.envs.tasks import Segment, TaskSequence, Visit
 
+log = logging.getLogger("neoteny.envs")
+
 
 def shared_spaces(sequence: TaskSequence, run_seed: int = 0, render_mode: str | None = None) -> SharedSpaces:
     """The shared spaces of all tasks of ``sequence``.
 
     One environment of each task is created, so that errors are found before the run starts. The spaces of two visits to
-    each task are used, since a shift's random draw may change the space: the first and the last of the sequence.
+    each task are used, since a shift's random draw may change the space: the first and the last of the sequence. A
+    mission that the agent does not see is warned of.
 
     Raises:
         ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
@@ -43,6 +47,8 @@ def shared_spaces(sequence: TaskSequence, run_seed: int = 0, render_mode: str | 
                 interface = Interface(task, backend, 1, rng, np.random.default_rng(0), run_seed, min(index, last))
                 names.append(task.env)
                 found.append((interface.observation_space, interface.action_space))
+            if complaint := overlooked(task, backend):
+                log.warning(complaint)
     shared = SharedSpaces.of(names, found, len(sequence.tasks) if sequence.switches == "task-id" else 0)
     for task, (_, action) in zip(seen, found[::2], strict=True):
         shared.act(action, task.noop)

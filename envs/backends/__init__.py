@@ -13,6 +13,7 @@ from neoteny.configs import ConfigError, suggestion
 from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari
 from neoteny.envs.backends.base import Backend, Step
 from neoteny.envs.backends.faults import EnvironmentFault
+from neoteny.envs.backends.missions import MissionBackend, overlooked
 from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
 from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
 from neoteny.envs.suites import extras
@@ -20,15 +21,16 @@ from neoteny.envs.tasks import Task
 
 __all__ = [
     "BACKENDS", "AsyncBackend", "AtariBackend", "Backend", "EnvPoolBackend", "EnvironmentFault", "GymnasiumBackend",
-    "Step", "VectorBackend", "check_alike", "envpool_ids", "make_backend", "why_not_rendered",
+    "Step", "VectorBackend", "check_alike", "envpool_ids", "make_backend", "overlooked", "why_not_rendered",
 ]  # fmt: skip
 
 log = logging.getLogger("neoteny.envs")
 
 #: Environments whose layouts in EnvPool (1.2.5) differ from Python MiniGrid. In MultiRoom the door between two rooms
 #: can also be in the next room's corner, with a wall behind it, so that a third of N2-S4's episodes cannot be solved.
-#: In ObstructedMaze the boxes are blue, not grey, and the start of Full differs.
-ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-", "MiniGrid-ObstructedMaze-")
+#: In ObstructedMaze the boxes are blue, not grey, and the start of Full differs. In SynthS5R2 one seed of ten looks for
+#: a layout for ever.
+ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-", "MiniGrid-ObstructedMaze-", "BabyAI-SynthS5R2-")
 
 #: Environments broken in EnvPool (1.2.5), and what to use instead. In MetaWorld each reset adds to the goal position.
 ENVPOOL_BROKEN = {"MetaWorld/": "its goals drift away from reset to reset; Meta-World/<task> has the original"}
@@ -147,7 +149,7 @@ def make_backend(
         made = backend(task, num_envs, seed, threads)
         if isinstance(made, AsyncBackend):
             made.wait(timeout)
-        return made
+        return MissionBackend(made, task) if task.mission in ("shown", "blank") else made
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(extras.explain(task.env, error)) from error
     except (TypeError, AssertionError, ValueError, gym.error.Error) as error:
