@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -235,6 +235,9 @@ class AtariBackend:
         if (over := np.flatnonzero(mask & self._over).astype(np.int32)).size:
             observations[over], self._lives[over] = self._games.reset(over)
 
+    def missions(self) -> None:
+        return None
+
     def action_masks(self) -> None:
         return None
 
@@ -243,6 +246,9 @@ class AtariBackend:
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         self.parameter(next(iter(values)))
+
+    def render(self) -> Sequence[Array]:
+        raise ConfigError("render_mode: Atari games are rendered with backend: gymnasium and an ALE/... id")
 
     def close(self) -> None:
         self._games.close()
