@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -58,6 +58,9 @@ class Backend(Protocol):
     def reset_where(self, mask: Array, observations: Array) -> None:
         """Start new episodes where ``mask`` is true, and write their first observations into ``observations``."""
 
+    def missions(self) -> list[str] | None:
+        """The text that each environment shows beside its last observation; None if it is no MiniGrid."""
+
     def action_masks(self) -> Array | None:
         """Which actions each environment allows next, (num_envs, actions), if the environments say that themselves."""
 
@@ -70,6 +73,9 @@ class Backend(Protocol):
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         """Change the dynamics of all environments."""
+
+    def render(self) -> Sequence[Array]:
+        """A frame of each environment, if the task's ``kwargs`` have a ``render_mode``."""
 
     def close(self) -> None: ...
 

@@ -141,7 +141,8 @@ class TaskSequence:
 
 def _essence(task: Task) -> dict[str, Any]:
     """What defines the task. Settings added later are included only if used, so that old fingerprints stay valid."""
-    later = {"actions": list(task.actions), "noop": task.noop}
+    mission = None if task.mission == "hidden" else task.mission
+    later = {"actions": list(task.actions), "noop": task.noop, "mission": mission}
     return {
         "env": task.env,
         "steps": task.steps,

@@ -11,7 +11,14 @@ import pytest
 from counting_env import ID
 
 from neoteny.envs import ConfigError, Task, backends
-from neoteny.envs.backends import AsyncBackend, EnvPoolBackend, GymnasiumBackend, VectorBackend, make_backend
+from neoteny.envs.backends import (
+    AsyncBackend,
+    AtariBackend,
+    EnvPoolBackend,
+    GymnasiumBackend,
+    VectorBackend,
+    make_backend,
+)
 from neoteny.envs.shifts import parse_shift
 
 envpool = pytest.importorskip("envpool")
@@ -49,10 +56,10 @@ GRAVITY = parse_shift({"shift": "dynamics", "set": {"gravity": 5}})
         ),
         (
             Task("ALE/Pong-v5", 1),
-            VectorBackend,
+            AtariBackend,
             "ALE/Pong-v5: EnvPool does not have it; running it in its own vector environment",
         ),
-        (Task("Pong-v5", 1, kwargs={"full_action_space": True}), EnvPoolBackend, ""),  # nobody else's id
+        (Task("Pong-v5", 1, kwargs={"full_action_space": True}), AtariBackend, ""),  # nobody else's id
         (Task("CartPole-v1", 1, backend="vector"), VectorBackend, ""),
         (Task("CartPole-v1", 1, backend="async"), AsyncBackend, ""),
         (Task("counting_env:Counting-v0", 1), GymnasiumBackend, "counting_env:Counting-v0: EnvPool does not have it; "

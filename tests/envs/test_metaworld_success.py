@@ -18,7 +18,7 @@ CW10 = TaskSequence.load("cw10")
 EPISODE = 500
 #: Of each policy and task; `EXPERTS=20 pytest -s tests/envs/test_metaworld_success.py` plays more than CI has time for.
 EPISODES = int(os.environ.get("EXPERTS", "2"))
-#: Meta-World's policy for stick-pull fails now and then: in plain Meta-World in 3 of the 20 first tasks of MT1's seed 1.
+#: Meta-World's policy for stick-pull fails now and then: in plain Meta-World in 3 of 20 tasks.
 LEAST = {"stick-pull-v3": 0.5}
 Policy = Callable[[Array], Array]
 

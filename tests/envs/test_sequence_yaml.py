@@ -50,7 +50,7 @@ def test_yaml_means_what_it_says(tmp_path: Any) -> None:
         (
             lambda: read_task(stpes=2),
             "env.tasks.1.stpes: there is no such setting; the settings here are env, steps, kwargs, shifts, "
-            "actions, noop, backend; "
+            "actions, noop, mission, backend; "
             "did you mean 'steps'?",
         ),
         (
