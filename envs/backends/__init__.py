@@ -71,7 +71,8 @@ def why_not_rendered(task: Task) -> str:
         other = "" if spec else ", and an id that Gymnasium has"
         return f"EnvPool does not render; choose backend: gymnasium{other}"
     creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
-    modes = getattr(creator, "metadata", {}).get("render_modes", ["rgb_array"])
+    metadata = getattr(creator, "metadata", None)  # a wrapper's, as Meta-World's, is a property
+    modes = metadata.get("render_modes", ["rgb_array"]) if isinstance(metadata, dict) else ["rgb_array"]
     return "" if "rgb_array" in modes else "it does not render as rgb_array"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from counting_env import ID
 
-from neoteny.envs import ConfigError, Task, backends
+from neoteny.envs import ConfigError, ContinualVectorEnv, Task, TaskSequence, backends
 from neoteny.envs.backends import (
     AsyncBackend,
     AtariBackend,
@@ -207,3 +207,16 @@ def test_another_library_that_is_missing_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^env: Unlinked-v0 cannot be made: libwhatever\.so\.1: cannot open"):
         make_backend(Task("Unlinked-v0", 1), 1, 0)
     del gym.registry["Unlinked-v0"]
+
+
+class Wrapped(gym.Wrapper):  # type: ignore[type-arg]
+    """An environment whose class is a wrapper, as Meta-World's are."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.make("CartPole-v1"))
+
+
+def test_a_wrapper_may_be_registered() -> None:
+    gym.register("Wrapped-v0", Wrapped)
+    ContinualVectorEnv(TaskSequence((Task("Wrapped-v0", 2),)), 2).close()
+    del gym.registry["Wrapped-v0"]
