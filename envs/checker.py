@@ -9,13 +9,14 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import EnvironmentFault
+from neoteny.envs.backends import EnvironmentFault, make_backend, overlooked
 from neoteny.envs.shifts import Array, describe
 from neoteny.envs.tasks import TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
@@ -44,6 +45,7 @@ def check_sequence(
       its last observation in ``final_obs``.
     - What comes after a switch is what the next segment begins with, whoever begins it.
     - The task that runs is the task of the sequence's plan.
+    - Missions that differ between episodes are seen by the agent, unless the task says that they are hidden.
 
     Args:
         sequence: what to check; its tasks are shortened.
@@ -58,6 +60,10 @@ def check_sequence(
         CheckError: a promise is broken.
         ConfigError: an environment cannot be made.
     """
+    for task in sequence.tasks:
+        with closing(make_backend(task, 1, 7)) as backend:
+            complaint = overlooked(task, backend)
+        _require(not complaint, complaint)
     visits = len(sequence.tasks) + 1
     short = sequence.resized(steps_per_task=steps * num_envs, num_tasks=visits)
     first, second = (ContinualVectorEnv(short, num_envs, seed=7) for _ in range(2))

@@ -28,6 +28,8 @@ class Interface:
         num_envs: the number of environments.
         rng: the visit's generator, for everything that defines the task.
         noise: the segment's generator, for randomness at each step.
+        run_seed: the seed of the run.
+        visit: the index of the visit.
 
     Attributes:
         clock: advanced by the code that steps the environments.
@@ -39,7 +41,14 @@ class Interface:
     """
 
     def __init__(
-        self, task: Task, backend: Backend, num_envs: int, rng: np.random.Generator, noise: np.random.Generator
+        self,
+        task: Task,
+        backend: Backend,
+        num_envs: int,
+        rng: np.random.Generator,
+        noise: np.random.Generator,
+        run_seed: int = 0,
+        visit: int = 0,
     ):
         self._task = task
         self._backend = backend
@@ -49,7 +58,8 @@ class Interface:
         self.action_space, self._offered = _offer(task, every)
         self._transforms: list[Transform] = []
         for shift in task.shifts:
-            site = Site(self.observation_space, self.action_space, num_envs, rng, noise, self.clock, backend.parameter)
+            seen, acts = self.observation_space, self.action_space
+            site = Site(seen, acts, num_envs, rng, noise, self.clock, backend.parameter, run_seed, visit)
             transform = shift.bind(site)
             self.observation_space = transform.observation_space or self.observation_space
             self._transforms.append(transform)

@@ -64,10 +64,10 @@ class ContinualVecEnv(VecEnv):
             if info["_return"][i]:
                 infos[i]["episode"] = {"r": info["return"][i].item(), "l": info["length"][i].item()}
                 infos[i]["episode"]["segment"] = segment.index
-            if info["_score"][i]:
-                infos[i]["game"] = {"r": info["score"][i].item(), "l": info["game_length"][i].item()}
-                if "success" in info:
-                    infos[i]["is_success"] = info["success"][i].item()
+        for i in np.flatnonzero(info["_score"]):
+            game = {"r": info["score"][i].item(), "l": info["game_length"][i].item()}
+            solved = {"is_success": info["success"][i].item()} if "success" in info else {}
+            infos[i] = {**infos[i], "game": game, **solved}
         return observations, rewards, terminated | truncated, infos
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import Backend, Step, make_backend, why_not_rendered
+from neoteny.envs.backends import Backend, Step, check_alike, make_backend, overlooked, why_not_rendered
 from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import Array
@@ -20,27 +21,34 @@ from neoteny.envs.spaces import SharedSpaces
 from neoteny.envs.tally import Tally
 from neoteny.envs.tasks import Segment, TaskSequence, Visit
 
+log = logging.getLogger("neoteny.envs")
 
-def shared_spaces(sequence: TaskSequence, render_mode: str | None = None) -> SharedSpaces:
+
+def shared_spaces(sequence: TaskSequence, run_seed: int = 0, render_mode: str | None = None) -> SharedSpaces:
     """The shared spaces of all tasks of ``sequence``.
 
     One environment of each task is created, so that errors are found before the run starts. The spaces of two visits to
-    each task are used, since a shift's random draw may change the space.
+    each task are used, since a shift's random draw may change the space: the first and the last of the sequence. A
+    mission that the agent does not see is warned of.
 
     Raises:
         ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
     """
+    check_alike(sequence.tasks)
     names, found, seen = [], [], []
+    last = (sequence.length or 2) - 1
     for task in sequence.tasks:
         if task in seen:
             continue
         seen.append(task)
         with closing(make_backend(task, 1, 0, render_mode=render_mode)) as backend:
-            for index in range(2):
+            for index in (0, max(1, last)):
                 rng = Visit(index, task).rng(sequence.seed)
-                interface = Interface(task, backend, 1, rng, np.random.default_rng(0))
+                interface = Interface(task, backend, 1, rng, np.random.default_rng(0), run_seed, min(index, last))
                 names.append(task.env)
                 found.append((interface.observation_space, interface.action_space))
+            if complaint := overlooked(task, backend):
+                log.warning(complaint)
     shared = SharedSpaces.of(names, found, len(sequence.tasks) if sequence.switches == "task-id" else 0)
     for task, (_, action) in zip(seen, found[::2], strict=True):
         shared.act(action, task.noop)
@@ -114,7 +122,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._coming = sequence.iter_segments(segment_steps, multiple_of or self._pace)
         self.segments: list[Segment] = [] if sequence.length is None else list(self._coming)
         self._backend: Backend | None = None
-        self.shared = shared_spaces(sequence, render_mode)
+        self.shared = shared_spaces(sequence, seed, render_mode)
         if any(why_not_rendered(task) for task in sequence.tasks):
             self.metadata = {**self.metadata, "render_modes": []}
         self.single_observation_space, self.single_action_space = self.shared.observation, self.shared.action
@@ -162,7 +170,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
             )
         noise = np.random.default_rng([seed, 1])
         rng = visit.rng(self.sequence.seed)
-        self._interface = Interface(visit.task, self._backend, self.num_envs, rng, noise)
+        self._interface = Interface(visit.task, self._backend, self.num_envs, rng, noise, self.run_seed, visit.index)
         self._interface.fit(self.shared, visit.task_id)
         self._interface.clock.steps = self.segment.start
         self._interface.adjust()
@@ -203,10 +211,11 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         interface.clock.steps += self._pace
         observations = self._observe(step.observations)
         ended = terminated | truncated
+        counted = ended if step.games_over is None else ended | step.games_over
         over = self.steps_left <= 0 < self.steps_left + self._pace
         switch = over and (not self.advance or self._segment(self.segment.index + 1) is not None)
         info = dict(self._place)
-        if not switch and not ended.any():
+        if not switch and not counted.any():
             return observations, rewards, terminated, truncated, info
         if switch:
             truncated = ~terminated

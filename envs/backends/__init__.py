@@ -10,24 +10,27 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from neoteny.configs import ConfigError, suggestion
+from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari
 from neoteny.envs.backends.base import Backend, Step
 from neoteny.envs.backends.faults import EnvironmentFault
+from neoteny.envs.backends.missions import MissionBackend, overlooked
 from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
 from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
 from neoteny.envs.suites import extras
 from neoteny.envs.tasks import Task
 
 __all__ = [
-    "BACKENDS", "AsyncBackend", "Backend", "EnvPoolBackend", "EnvironmentFault", "GymnasiumBackend", "Step",
-    "VectorBackend", "envpool_ids", "make_backend", "why_not_rendered",
+    "BACKENDS", "AsyncBackend", "AtariBackend", "Backend", "EnvPoolBackend", "EnvironmentFault", "GymnasiumBackend",
+    "Step", "VectorBackend", "check_alike", "envpool_ids", "make_backend", "overlooked", "why_not_rendered",
 ]  # fmt: skip
 
 log = logging.getLogger("neoteny.envs")
 
 #: Environments whose layouts in EnvPool (1.2.5) differ from Python MiniGrid. In MultiRoom the door between two rooms
 #: can also be in the next room's corner, with a wall behind it, so that a third of N2-S4's episodes cannot be solved.
-#: In ObstructedMaze the boxes are blue, not grey, and the start of Full differs.
-ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-", "MiniGrid-ObstructedMaze-")
+#: In ObstructedMaze the boxes are blue, not grey, and the start of Full differs. In SynthS5R2 one seed of ten looks for
+#: a layout for ever.
+ENVPOOL_DIFFERS = ("MiniGrid-MultiRoom-", "MiniGrid-ObstructedMaze-", "BabyAI-SynthS5R2-")
 
 #: Environments broken in EnvPool (1.2.5), and what to use instead. In MetaWorld each reset adds to the goal position.
 ENVPOOL_BROKEN = {"MetaWorld/": "its goals drift away from reset to reset; Meta-World/<task> has the original"}
@@ -93,7 +96,9 @@ def _choose(task: Task) -> str:
     importable(task.env)
     if task.env.rpartition(":")[2] not in gym.registry:
         known = set(gym.registry) | (envpool_ids() if task.backend == "auto" else set())
-        raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
+        near = suggestion(task.env, known, cutoff=0.75)
+        own = "" if ":" in task.env else f" (one of your own is named with its module, my_env:{task.env})"
+        raise ConfigError(f"env: no environment {task.env!r} is registered{near}{own}")
     vector = vector_class(task)
     if task.backend == "vector" and vector is None:
         raise ConfigError(
@@ -131,20 +136,21 @@ def make_backend(
 
     Raises:
         ConfigError: no backend has the environment, the forced backend does not have it, the ``kwargs`` are not
-            accepted, or an extra is missing.
+            accepted, or an extra or a system package is missing.
         EnvironmentFault: a worker process has ended while it made its environment.
     """
     if render_mode:
         task = dataclasses.replace(task, kwargs={**task.kwargs, "render_mode": render_mode})
-    backend = BACKENDS[_choose(task)]
+    name = _choose(task)
     if render_mode and (why := why_not_rendered(task)):
         raise ConfigError(f"render_mode: {task.env}: {why}")
+    backend = AtariBackend if name in ("envpool", "vector") and is_atari(task.env) else BACKENDS[name]
     try:
         made = backend(task, num_envs, seed, threads)
         if isinstance(made, AsyncBackend):
             made.wait(timeout)
-        return made
-    except gym.error.DependencyNotInstalled as error:
+        return MissionBackend(made, task) if task.mission in ("shown", "blank") else made
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(extras.explain(task.env, error)) from error
     except (TypeError, AssertionError, ValueError, gym.error.Error) as error:
         if isinstance(error, ConfigError):

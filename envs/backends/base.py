@@ -58,6 +58,9 @@ class Backend(Protocol):
     def reset_where(self, mask: Array, observations: Array) -> None:
         """Start new episodes where ``mask`` is true, and write their first observations into ``observations``."""
 
+    def missions(self) -> list[str] | None:
+        """The text that each environment shows beside its last observation; None if it is no MiniGrid."""
+
     def action_masks(self) -> Array | None:
         """Which actions each environment allows next, (num_envs, actions), if the environments say that themselves."""
 

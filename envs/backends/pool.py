@@ -42,6 +42,7 @@ class EnvPoolBackend:
             space, actions = self._pool.observation_space, self._pool.action_space
         self._grid = "MiniGrid" in task.env or "BabyAI" in task.env
         if self._grid:
+            self._missions = np.zeros((num_envs, *space["mission"].shape), np.uint8)
             space = minigrid.cells(space["image"])
         elif isinstance(space, spaces.Dict):
             width = sum(math.prod(part.shape or ()) for part in space.values())
@@ -50,8 +51,9 @@ class EnvPoolBackend:
         self.action_space = tidy(actions)
         self._action_dtype = actions.dtype
 
-    def _observe(self, observation: Any) -> Array:
+    def _observe(self, observation: Any, rows: Array | slice = slice(None)) -> Array:
         if self._grid:
+            self._missions[rows] = observation["mission"]
             return observation["image"]
         if isinstance(observation, dict):
             parts = [part.reshape(len(part), -1) for part in observation.values()]
@@ -69,7 +71,11 @@ class EnvPoolBackend:
         return Step(self._observe(observations), rewards, terminated, truncated)
 
     def reset_where(self, mask: Array, observations: Array) -> None:
-        observations[mask] = self._observe(self._pool.reset(np.flatnonzero(mask).astype(np.int32))[0])
+        rows = np.flatnonzero(mask).astype(np.int32)
+        observations[mask] = self._observe(self._pool.reset(rows)[0], rows)
+
+    def missions(self) -> list[str] | None:
+        return [row.tobytes().split(b"\0", 1)[0].decode() for row in self._missions] if self._grid else None
 
     def action_masks(self) -> None:
         return None

@@ -74,6 +74,9 @@ class VectorEnvBackend:
     def reset_where(self, mask: Array, observations: Array) -> None:
         observations[mask] = self._reset(options={"reset_mask": mask})[0][mask]
 
+    def missions(self) -> list[str] | None:
+        return None
+
     def action_masks(self) -> Array | None:
         own = getattr(self._envs.unwrapped, "action_masks", None)
         return None if own is None else np.asarray(own(), bool)
@@ -106,6 +109,10 @@ class GymnasiumBackend(VectorEnvBackend):
         observations, info = super()._reset(seed, options)
         raise_fault(info)
         return observations, info
+
+    def missions(self) -> list[str] | None:
+        missions = self._envs.call("mission")
+        return None if None in missions else list(missions)
 
     def action_masks(self) -> Array | None:
         masks = self._envs.call("masks") if self._masked else [None]
@@ -164,7 +171,7 @@ def vector_class(task: Task) -> Callable[..., VectorEnv[Any, Any, Any]] | None:
 
 
 class VectorBackend(VectorEnvBackend):
-    """The vector environment registered for an id: Gymnasium's CartPole in numpy, ALE's Atari games in C++."""
+    """The vector environment registered for an id, such as Gymnasium's CartPole in numpy."""
 
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         cls = vector_class(task)

@@ -11,6 +11,7 @@ import numpy as np
 from neoteny.configs import ConfigError
 from neoteny.envs.backends.faults import EnvironmentFault, raised
 from neoteny.envs.shifts import Array, get_parameter, set_parameters
+from neoteny.envs.suites import minigrid
 
 #: The key of ``info`` under which an environment's fault comes, also from another process.
 FAULT = "neoteny_fault"
@@ -57,6 +58,10 @@ class Adjustable(gym.Wrapper[Any, Any, Any, Any]):
     def masks(self) -> Array | None:
         """What the environment's own ``action_masks()`` gives; None if it has no such method."""
         return self.env.get_wrapper_attr("action_masks")() if self.env.has_wrapper_attr("action_masks") else None
+
+    def mission(self) -> str | None:
+        """The text of a MiniGrid environment."""
+        return self.env.mission if isinstance(self.env, minigrid.CellImage) else None
 
     def parameter(self, name: str) -> float | ConfigError:
         """The value, or the error: raised in a worker process, an error would end it with a traceback."""

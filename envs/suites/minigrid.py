@@ -47,14 +47,20 @@ def cells(image: spaces.Space[Any]) -> spaces.Box:
 
 
 class CellImage(gym.ObservationWrapper[Array, Any, dict[str, Any]]):
-    """Keeps only the ``image`` of a Python MiniGrid environment's observation, in :data:`SPACE`."""
+    """Keeps only the ``image`` of a Python MiniGrid environment's observation, in :data:`SPACE`.
+
+    Attributes:
+        mission: the text beside the last observation.
+    """
 
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
+        self.mission = ""
         assert isinstance(env.observation_space, spaces.Dict)
         self.observation_space = cells(env.observation_space["image"])
 
     def observation(self, observation: dict[str, Any]) -> Array:
+        self.mission = observation["mission"]
         return observation["image"]
 
 

@@ -13,6 +13,7 @@ from neoteny.envs.shifts import Shift, parse_shift
 STRICT = ConfigDict(extra="forbid")
 
 BackendName = Literal["auto", "envpool", "vector", "gymnasium", "async"]
+Mission = Literal["shown", "hidden", "blank"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -26,6 +27,9 @@ class Task:
         shifts: applied in order to observations and rewards, in reverse order to actions.
         actions: the environment's actions that the agent can choose from, counted from 0; by default all.
         noop: the offered action that replaces actions which only other tasks of the sequence have.
+        mission: the text of a MiniGrid or BabyAI environment: ``shown``, as ids of words behind the entries of the
+            picture; ``hidden``; or ``blank``, the control: ids that are all 0. By default it is hidden, with a warning
+            if it differs between episodes.
         backend: what runs the environments, see :func:`neoteny.envs.backends.make_backend`.
     """
 
@@ -35,6 +39,7 @@ class Task:
     shifts: tuple[Annotated[InstanceOf[Shift], BeforeValidator(parse_shift)], ...] = ()
     actions: tuple[NonNegativeInt, ...] = ()
     noop: NonNegativeInt = 0
+    mission: Mission | None = None
     backend: BackendName = "auto"
 
     @property

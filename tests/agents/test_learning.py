@@ -144,3 +144,19 @@ def test_dqn_solves_a_minigrid_task_with_the_settings_that_users_get() -> None:
     env.close()
     assert agent.ep_info_buffer is not None
     assert np.mean([episode["r"] for episode in agent.ep_info_buffer]) >= 0.8 * 0.956
+
+
+@pytest.mark.slow
+def test_ppo_reads_missions() -> None:
+    """Two objects, of which the mission names one: without it, every other guess is right."""
+    ends = []
+    for mission in ("shown", "blank"):
+        task = Task("MiniGrid-GoToObject-6x6-N2-v0", 80_000, mission=mission)  # type: ignore[arg-type]
+        config = PPOConfig()
+        env = ContinualVecEnv(TaskSequence(tasks=(task,)), config.num_envs, seed=SEED)
+        agent = PPO(env=env, **config.arguments(), seed=SEED, device="cpu")
+        agent.learn(80_000)
+        assert agent.ep_info_buffer is not None
+        ends.append(np.mean([episode["r"] for episode in agent.ep_info_buffer]))
+    assert ends[0] > 0.75
+    assert ends[1] < 0.6

@@ -29,6 +29,13 @@ cycles: 2
 HIDDEN = CARTPOLE.replace("permute-observation", "{shift: offset-observation, std: 1}").replace("task-id", "hidden")
 CARTPOLE = CARTPOLE.replace(", permute-observation", "")
 
+MISSIONS = """
+tasks:
+  - {env: MiniGrid-GoToDoor-5x5-v0, steps: 256, mission: shown}
+  - {env: BabyAI-GoToLocal-v0, steps: 256, mission: shown, backend: gymnasium}
+switches: task-id
+"""
+
 SMALL = "--agent.network.hidden [16] --agent.batch_size 32 --segment-steps 160".split()
 REPLAY = "--agent.buffer_size 400 --agent.learning_starts 40 --agent.gradient_steps 1 --agent.train_freq 1".split()
 CASES = {
@@ -47,11 +54,18 @@ CASES = {
         HIDDEN,
         "--num-envs 4 --agent.n_steps 16 --agent.normalize.observation true --agent.normalize.reward true".split(),
     ),
+    "recurrent-ppo": (
+        CARTPOLE,
+        "--agent recurrent-ppo --num-envs 4 --agent.n_steps 16 --agent.network.lstm_hidden_size 8 "
+        "--agent.at_switch.optimizer reset".split(),
+    ),
     "ppo, forgetting": (
         CARTPOLE,
         "--num-envs 4 --agent.n_steps 16 --agent.normalize.observation true --agent.at_switch.normalization reset "
         "--agent.at_switch.optimizer reset".split(),
     ),
+    "ppo, missions": (MISSIONS, "--num-envs 4 --agent.n_steps 16".split()),
+    "dqn, missions": (MISSIONS, ["--agent", "dqn", "--num-envs", "4", *REPLAY]),
 }
 
 
