@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 from functools import cache
 
@@ -70,10 +71,13 @@ def why_not_rendered(task: Task) -> str:
     if task.backend == "envpool" or spec is None:
         other = "" if spec else ", and an id that Gymnasium has"
         return f"EnvPool does not render; choose backend: gymnasium{other}"
+    vector = vector_class(task) if task.backend in ("auto", "vector") else None
+    if vector and "render_mode" not in inspect.signature(vector).parameters:
+        return "its vector environment does not render; choose backend: gymnasium"
     creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
-    metadata = getattr(creator, "metadata", None)  # a wrapper's, as Meta-World's, is a property
-    modes = metadata.get("render_modes", ["rgb_array"]) if isinstance(metadata, dict) else ["rgb_array"]
-    return "" if "rgb_array" in modes else "it does not render as rgb_array"
+    metadata = getattr(creator, "metadata", None)  # a function has none, and a property says nothing of itself
+    known = isinstance(metadata, dict) and "rgb_array" not in metadata.get("render_modes", ["rgb_array"])
+    return "it does not render as rgb_array" if known else ""
 
 
 def _choose(task: Task) -> str:

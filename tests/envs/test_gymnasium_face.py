@@ -172,6 +172,43 @@ def test_what_cannot_be_seen_says_what_to_choose(name: str, message: str) -> Non
     check_env(env.unwrapped)
 
 
+class Late(gym.Env[Any, Any]):
+    """Says only once it is made how it can be seen, as Meta-World's environments do."""
+
+    observation_space, action_space = gym.spaces.Box(0, 1, (2,)), gym.spaces.Discrete(2)
+
+    def __init__(self, render_mode: str | None = None):
+        self.render_mode = render_mode
+
+    @property
+    def metadata(self) -> Any:  # type: ignore[override]
+        return {"render_modes": ["rgb_array"]}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def render(self) -> np.ndarray:
+        return np.full((4, 4, 3), 9, np.uint8)
+
+
+def test_an_environment_that_says_late_how_it_can_be_seen() -> None:
+    if "Late-v0" not in gym.registry:
+        gym.register("Late-v0", Late, disable_env_checker=True)
+    env = ContinualVectorEnv(TaskSequence((Task("Late-v0", 10),)), 2, render_mode="rgb_array")
+    env.reset()
+    assert [frame.tolist() for frame in env.render()] == [[[[9] * 3] * 4] * 4] * 2
+
+
+def test_atari_is_seen_in_python_only() -> None:
+    """Its vector environment shows other observations, so the choice is the user's."""
+    with pytest.raises(ConfigError, match="ALE/Pong-v5: its vector environment does not render; choose backend: gymn"):
+        ContinualVectorEnv(TaskSequence((Task("ALE/Pong-v5", 10),)), render_mode="rgb_array")
+    env = ContinualVectorEnv(TaskSequence((Task("ALE/Pong-v5", 10, backend="gymnasium"),)), render_mode="rgb_array")
+    env.reset()
+    assert env.render()[0].shape == (210, 160, 3)
+
+
 def test_an_environment_without_frames_is_refused_by_name(counting: str) -> None:
     with pytest.raises(ConfigError, match=f"render_mode: {ID}: it does not render as rgb_array"):
         ContinualEnv(preset=counting, render_mode="rgb_array")
