@@ -246,8 +246,8 @@ def encoder_for(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
     """The default encoder for observations of ``space``.
 
     A picture with a mission is read by :class:`CellsAndWordsGRU`. Other small integers are one-hot encoded, unless they
-    are binary planes. Images of at least 36×36 pixels use NatureCNN,
-    all other arrays with three axes :class:`SmallCNN`. The rest is flattened.
+    are binary planes. Images of at least 36×36 pixels use NatureCNN, all other arrays with three axes
+    :class:`SmallCNN`. The rest is flattened.
     """
     if isinstance(space, spaces.Dict):
         return CombinedExtractor

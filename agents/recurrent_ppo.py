@@ -55,7 +55,7 @@ class RecurrentPPOConfig(PPOConfig):
     """Settings of :class:`RecurrentPPO`, named as in sb3-contrib.
 
     Attributes:
-        batch_size: minibatch size in steps. Steps stay in their order, and episodes are padded to the longest.
+        batch_size: minibatch size in steps, which stay in their order.
         clip_range_vf: new values are clipped to old ones ± this; null for no clipping.
     """
 
