@@ -1,4 +1,4 @@
-"""A rollout buffer that converts to tensors once."""
+"""Rollout buffers: one that converts to tensors once, and one for sequences that does not pad them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from sb3_contrib.common.recurrent.buffers import RecurrentDictRolloutBuffer, RecurrentRolloutBuffer
+from sb3_contrib.common.recurrent.type_aliases import RecurrentRolloutBufferSamples, RNNStates
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
@@ -31,3 +33,58 @@ class TensorRollouts(RolloutBuffer):
             self._tensors = tuple(map(self.to_torch, arrays))
         index = torch.as_tensor(batch_inds, device=self.device)
         return RolloutBufferSamples(*(tensor[index] for tensor in self._tensors))
+
+
+#: Marks, in the place of ``episode_starts``, the first step of a sequence in a batch without padding.
+BEGINS = 2.0
+
+
+class Unpadded(RolloutBuffer):
+    """Mixin for sb3-contrib's recurrent buffers: batches hold their steps one sequence after the other.
+
+    sb3-contrib pads all sequences of a batch to the longest, and a sequence ends where an episode does. Where episodes
+    are short, most of such a batch is padding. Here nothing is: ``episode_starts`` is :data:`BEGINS` at the first step
+    of each sequence and 0 elsewhere, and the states before sequences that begin with an episode are 0.
+    """
+
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: np.ndarray[Any, Any], env_change: np.ndarray[Any, Any], env: VecNormalize | None = None
+    ) -> RecurrentRolloutBufferSamples:
+        begins = (self.episode_starts[batch_inds] + env_change[batch_inds]).flatten() > 0
+        begins[0] = True
+        first = batch_inds[begins]
+        goes_on = 1 - self.episode_starts[first][:, :, None]
+
+        def states(role: str) -> tuple[Tensor, Tensor]:  # each (layers, sequences, units)
+            held = (getattr(self, f"{kind}_states_{role}")[first] for kind in ("hidden", "cell"))
+            hidden, cell = (self.to_torch((state * goes_on).swapaxes(0, 1)).contiguous() for state in held)
+            return hidden, cell
+
+        def flat(array: np.ndarray[Any, Any]) -> Tensor:
+            return self.to_torch(array[batch_inds].flatten())
+
+        seen: Any = self.observations
+        observations: Any = (
+            {key: self.to_torch(array[batch_inds]) for key, array in seen.items()}
+            if isinstance(seen, dict)
+            else self.to_torch(seen[batch_inds])
+        )
+        return RecurrentRolloutBufferSamples(
+            observations=observations,
+            actions=self.to_torch(self.actions[batch_inds]),
+            old_values=flat(self.values),
+            old_log_prob=flat(self.log_probs),
+            advantages=flat(self.advantages),
+            returns=flat(self.returns),
+            lstm_states=RNNStates(states("pi"), states("vf")),
+            episode_starts=self.to_torch(np.where(begins, np.float32(BEGINS), np.float32(0))),
+            mask=torch.ones(len(batch_inds), device=self.device),
+        )
+
+
+class SequenceRollouts(Unpadded, RecurrentRolloutBuffer):
+    """sb3-contrib's recurrent rollout buffer without padding."""
+
+
+class SequenceDictRollouts(Unpadded, RecurrentDictRolloutBuffer):  # type: ignore[misc]
+    """The same, of observations that are dicts."""

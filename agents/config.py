@@ -28,7 +28,8 @@ class Network:
         crelu: [max(z, 0), max(−z, 0)] as activation, with half as many units; true, actor or critic.
         fourier: [sin z, cos z] as activation, with half as many units; true, actor or critic.
         encoder: the features extractor: auto chooses by the observation space; or one-hot, flatten, nature-cnn,
-            small-cnn, cells-and-words, cells-and-words-gru, or your own BaseFeaturesExtractor as module:Class.
+            small-cnn, impala-cnn, cells-and-words, cells-and-words-gru, or your own BaseFeaturesExtractor as
+            module:Class.
     """
 
     hidden: tuple[PositiveInt, ...] = (64, 64)

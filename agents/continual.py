@@ -28,7 +28,7 @@ from neoteny.plasticity.survey import share, survey
 
 #: Layers with one of these parts in their dotted name belong to the critic, all others to the actor, including a shared
 #: encoder.
-CRITIC = re.compile(r"(^|\.)(value_net|vf_features_extractor|critic|q_net|quantile_net)(\.|$)")
+CRITIC = re.compile(r"(^|\.)(value_net|vf_features_extractor|critic|lstm_critic|q_net|quantile_net)(\.|$)")
 
 
 #: The modules of stable-baselines3's and sb3-contrib's policies that end in an output layer, and what is in them. Not

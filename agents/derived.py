@@ -8,6 +8,7 @@ import re
 from typing import Any, ClassVar, Union, get_args, get_type_hints
 
 from pydantic.dataclasses import dataclass
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -19,12 +20,18 @@ from neoteny.agents.config import STRICT, AgentConfig
 from neoteny.agents.continual import Continual
 from neoteny.agents.networks import ActorCritic, QPolicy, SoftActorCritic
 from neoteny.agents.optimizers import OptimizerSetting
+from neoteny.agents.recurrent_ppo import RecurrentActorCritic
 from neoteny.agents.saving import TRANSIENT, Saved
 from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 from neoteny.configs import ConfigError
 
-#: Ours for stable-baselines3's: the same networks, with an encoder that fits the observations.
-POLICIES: dict[type, type] = {ActorCriticPolicy: ActorCritic, DQNPolicy: QPolicy, SACPolicy: SoftActorCritic}
+#: Ours for stable-baselines3's and sb3-contrib's: the same networks, with an encoder that fits the observations.
+POLICIES: dict[type, type] = {
+    ActorCriticPolicy: ActorCritic,
+    DQNPolicy: QPolicy,
+    SACPolicy: SoftActorCritic,
+    RecurrentActorCriticPolicy: RecurrentActorCritic,
+}
 
 #: What a setting may be.
 PLAIN = (bool, int, float, str)

@@ -86,12 +86,9 @@ class SmallCNN(BaseFeaturesExtractor):
             raise ValueError(
                 f"small-cnn needs a Box of at least 3 x 3 cells and some channels, got {observation_space}"
             )
-        shape = observation_space.shape
-        assert shape is not None
-        channels_first = shape[0] < shape[2]
-        channels, height, width = shape if channels_first else (shape[2], *shape[:2])
+        order, (channels, height, width) = _channels_first(observation_space)
         super().__init__(observation_space, 16 * (height - 2) * (width - 2))
-        self.order = (0, 1, 2, 3) if channels_first else (0, 3, 1, 2)
+        self.order = order
         self.cnn = nn.Sequential(nn.Conv2d(channels, 16, 3), nn.ReLU(), nn.Flatten())
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -99,12 +96,58 @@ class SmallCNN(BaseFeaturesExtractor):
         return self.cnn(observations.permute(self.order))
 
 
+def _channels_first(space: spaces.Space[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How the axes of a batch of images become (batch, channels, height, width), and the last three of these sizes."""
+    shape = space.shape
+    assert shape is not None
+    if shape[0] < shape[2]:
+        return (0, 1, 2, 3), shape
+    return (0, 3, 1, 2), (shape[2], *shape[:2])
+
+
 def small_cnn_fits(space: spaces.Space[Any]) -> bool:
     """Whether :class:`SmallCNN` can take observations of ``space``."""
-    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
-        return False
-    sides = space.shape[1:] if space.shape[0] < space.shape[2] else space.shape[:2]
-    return min(sides) >= 3
+    return isinstance(space, spaces.Box) and len(space.shape) == 3 and min(_channels_first(space)[1][1:]) >= 3
+
+
+class Residual(nn.Module):
+    """x + f(x), where f is twice a ReLU and a convolution of 3×3 that keeps the shape."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.body = nn.Sequential(nn.ReLU(), first, nn.ReLU(), second)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.body(images)
+
+
+class ImpalaCNN(BaseFeaturesExtractor):
+    """The residual network of IMPALA (Espeholt et al., 2018, arXiv 1802.01561, fig. 3), which Procgen's agents use.
+
+    Three stages of 16, 32 and 32 channels: a convolution of 3×3, max-pooling of 3×3 that halves height and width, and
+    two residual blocks. Then a ReLU, a layer of 256 units and a ReLU. Images are ordered as for :class:`SmallCNN`.
+
+    Raises:
+        ValueError: the space is not a Box with three axes.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any]):
+        if not small_cnn_fits(observation_space):
+            raise ValueError(f"impala-cnn needs a Box of pixels and some channels, got {observation_space}")
+        super().__init__(observation_space, 256)
+        self.order, (channels, height, width) = _channels_first(observation_space)
+        layers: list[nn.Module] = []
+        for wider in (16, 32, 32):
+            layers += [nn.Conv2d(channels, wider, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)]
+            layers += [Residual(wider), Residual(wider)]
+            channels, height, width = wider, (height + 1) // 2, (width + 1) // 2
+        flat = channels * height * width
+        self.cnn = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(flat, 256), nn.ReLU())
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(batch, height, width, channels) or (batch, channels, height, width) to (batch, 256)."""
+        return self.cnn(observations.permute(self.order))
 
 
 def words_in(space: spaces.Space[Any]) -> slice | None:
@@ -193,6 +236,7 @@ ENCODERS: dict[str, type[BaseFeaturesExtractor]] = {
     "flatten": FlattenExtractor,
     "nature-cnn": NatureCNN,
     "small-cnn": SmallCNN,
+    "impala-cnn": ImpalaCNN,
     "cells-and-words": CellsAndWords,
     "cells-and-words-gru": CellsAndWordsGRU,
 }
@@ -202,8 +246,8 @@ def encoder_for(space: spaces.Space[Any]) -> type[BaseFeaturesExtractor]:
     """The default encoder for observations of ``space``.
 
     A picture with a mission is read by :class:`CellsAndWordsGRU`. Other small integers are one-hot encoded, unless they
-    are binary planes. Images of at least 36×36 pixels use NatureCNN,
-    all other arrays with three axes :class:`SmallCNN`. The rest is flattened.
+    are binary planes. Images of at least 36×36 pixels use NatureCNN, all other arrays with three axes
+    :class:`SmallCNN`. The rest is flattened.
     """
     if isinstance(space, spaces.Dict):
         return CombinedExtractor

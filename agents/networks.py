@@ -245,11 +245,16 @@ class ActorCritic(Encoded, ActorCriticPolicy):
             self.action_dist = UncheckedCategorical(self.action_dist.action_dim)
         super()._build(lr_schedule)
 
+    @property
+    def torso_inputs(self) -> int:
+        """The number of features that the hidden layers take."""
+        return self.features_dim
+
     def _build_mlp_extractor(self) -> None:
         widths = self.net_arch
         if not isinstance(widths, dict):
             widths = {"pi": widths, "vf": widths}
-        torsos = Torsos(self.features_dim, widths, self.style("actor"), self.style("critic"))
+        torsos = Torsos(self.torso_inputs, widths, self.style("actor"), self.style("critic"))
         self.mlp_extractor = torsos.to(self.device)  # type: ignore[assignment]
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,9 +31,13 @@ class ConfigError(ValueError):
     """A setting is wrong; the message is written for the person who gave it."""
 
 
-def suggestion(given: object, allowed: Iterable[str]) -> str:
-    """``"; did you mean 'spectral'?"`` for the nearest of ``allowed``, or nothing when none is near."""
-    near = difflib.get_close_matches(str(given), list(allowed), n=1, cutoff=0.5)
+def suggestion(given: object, allowed: Iterable[str], cutoff: float = 0.5) -> str:
+    """``"; did you mean 'spectral'?"`` for the nearest of ``allowed``, or nothing when none is near.
+
+    ``cutoff`` is how alike they must be, from 0 to 1 (equal): the more names there are, the nearer the nearest is by
+    chance.
+    """
+    near = difflib.get_close_matches(str(given), list(allowed), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -94,6 +99,30 @@ def names(kind: str) -> list[str]:
     return sorted(path.stem for path in (FOLDER / kind).glob("*.yaml"))
 
 
+class _Loader(yaml.SafeLoader):
+    """``1e5`` and ``2.5e6`` are whole numbers and ``1e-3`` is a real one, where YAML 1.1 has three strings."""
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    value = loader.construct_yaml_float(node)
+    return int(value) if "e" in node.value.lower() and value.is_integer() else value
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says.
+
+    Raises:
+        yaml.YAMLError, ValueError: it is not YAML.
+    """
+    return yaml.load(text, _Loader)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -101,7 +130,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read, is not YAML, or holds something other than a mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError) as error:

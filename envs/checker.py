@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -15,10 +16,13 @@ import numpy as np
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import make_backend, overlooked
+from neoteny.envs.backends import EnvironmentFault, make_backend, overlooked
 from neoteny.envs.shifts import Array, describe
 from neoteny.envs.tasks import TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
+
+#: How many steps of each task are taken, per environment: a whole episode of most environments.
+STEPS = 500
 
 
 class CheckError(AssertionError):
@@ -30,10 +34,12 @@ def _require(holds: object, message: str) -> None:
         raise CheckError(message)
 
 
-def check_sequence(sequence: TaskSequence, num_envs: int = 2, steps: int = 20) -> int:
+def check_sequence(
+    sequence: TaskSequence, num_envs: int = 2, steps: int = STEPS, progress: Callable[[str], None] | None = None
+) -> int:
     """Step through every task, and one switch more, and hold the sequence to what it promises.
 
-    - Observations, rewards and endings have the declared spaces, shapes and types, and rewards are finite.
+    - Observations, rewards and endings have the declared spaces, shapes and types, and are finite.
     - Two copies of the same seed, given the same actions, agree in everything.
     - A switch comes after exactly the budget; in its step every running episode ends truncated, not terminated, with
       its last observation in ``final_obs``.
@@ -44,7 +50,8 @@ def check_sequence(sequence: TaskSequence, num_envs: int = 2, steps: int = 20) -
     Args:
         sequence: what to check; its tasks are shortened.
         num_envs: parallel environments.
-        steps: how many steps of each task are taken, per environment.
+        steps: how many steps of each task are taken, per environment. What goes wrong only later is not found.
+        progress: called with a line of text for each visit that is checked.
 
     Returns:
         How many environment steps were checked.
@@ -61,22 +68,32 @@ def check_sequence(sequence: TaskSequence, num_envs: int = 2, steps: int = 20) -
     short = sequence.resized(steps_per_task=steps * num_envs, num_tasks=visits)
     first, second = (ContinualVectorEnv(short, num_envs, seed=7) for _ in range(2))
     try:
-        first.action_space.seed(7)
-        observations, _ = first.reset()
-        again, _ = second.reset()
-        _alike(observations, again, "reset()")
-        for index in range(visits):
-            visit = short.visit(index)
-            _require(first.segment.visit == visit, f"visit {index}: {first.segment.visit} runs, {visit} was planned")
-            for step in range(1, steps + 1):
-                place = f"visit {index} ({visit.task.label}), step {step}"
-                observations = _check_step(first, second, place, switch=step == steps and index + 1 < visits)
-            if index + 1 < visits:
-                _alike(observations, second.start(index + 1), f"beginning segment {index + 1} anew")
+        _check_visits(first, second, steps, progress or (lambda line: None))
+    except EnvironmentFault as fault:
+        raise CheckError(str(fault)) from fault
     finally:
         first.close()
         second.close()
     return visits * steps * num_envs
+
+
+def _check_visits(
+    first: ContinualVectorEnv, second: ContinualVectorEnv, steps: int, progress: Callable[[str], None]
+) -> None:
+    visits = len(first.sequence.visits)
+    first.action_space.seed(7)
+    observations, _ = first.reset()
+    again, _ = second.reset()
+    _alike(observations, again, "reset()")
+    for index in range(visits):
+        visit = first.sequence.visit(index)
+        progress(f"{index + 1} of {visits}: {visit.task.label}")
+        _require(first.segment.visit == visit, f"visit {index}: {first.segment.visit} runs, {visit} was planned")
+        for step in range(1, steps + 1):
+            place = f"visit {index} ({visit.task.label}), step {step}"
+            observations = _check_step(first, second, place, switch=step == steps and index + 1 < visits)
+        if index + 1 < visits:
+            _alike(observations, second.start(index + 1), f"beginning segment {index + 1} anew")
 
 
 def _check_step(first: ContinualVectorEnv, second: ContinualVectorEnv, place: str, switch: bool) -> Array:
@@ -110,6 +127,10 @@ def _alike(mine: Any, theirs: Any, place: str) -> None:
     _require(np.array_equal(mine, theirs), f"{place}: two copies of the same seed differ")
 
 
+def _show(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def main(argv: list[str], prog: str = "python -m neoteny.envs.checker") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -118,12 +139,17 @@ def main(argv: list[str], prog: str = "python -m neoteny.envs.checker") -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help=f"of each task, in each of two environments (default: {STEPS})"
+    )
     parser.add_argument("sequence", help=f"the path of a .yaml file, or one of {', '.join(configs.names('envs'))}")
     options = parser.parse_args(argv)
+    if options.steps < 1:
+        parser.error(f"--steps: at least 1 is needed, got {options.steps}")
     configs.import_from_here()
     try:
         sequence = TaskSequence.load(options.sequence)
-        steps = check_sequence(sequence)
+        steps = check_sequence(sequence, steps=options.steps, progress=_show)
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2

@@ -19,7 +19,8 @@ class Interface:
     """The shifts of a task, bound to its environments.
 
     Observations pass through the shifts in order, then are mapped to the shared space. Actions are mapped from the
-    shared space, pass through the shifts in reverse order, and then select among the actions the task offers.
+    shared space, pass through the shifts in reverse order, and then select among the actions the task offers. Discrete
+    ones are counted from 0, whatever the environment's first number is.
 
     Args:
         task: the task with the shifts.
@@ -27,6 +28,8 @@ class Interface:
         num_envs: the number of environments.
         rng: the visit's generator, for everything that defines the task.
         noise: the segment's generator, for randomness at each step.
+        run_seed: the seed of the run.
+        visit: the index of the visit.
 
     Attributes:
         clock: advanced by the code that steps the environments.
@@ -38,16 +41,25 @@ class Interface:
     """
 
     def __init__(
-        self, task: Task, backend: Backend, num_envs: int, rng: np.random.Generator, noise: np.random.Generator
+        self,
+        task: Task,
+        backend: Backend,
+        num_envs: int,
+        rng: np.random.Generator,
+        noise: np.random.Generator,
+        run_seed: int = 0,
+        visit: int = 0,
     ):
         self._task = task
         self._backend = backend
         self.clock = Clock()
-        self.observation_space = backend.observation_space
-        self.action_space, self._offered = _offer(task, backend.action_space)
+        self.observation_space, self._first_observation = from_zero(backend.observation_space)
+        every, self._first_action = from_zero(backend.action_space)
+        self.action_space, self._offered = _offer(task, every)
         self._transforms: list[Transform] = []
         for shift in task.shifts:
-            site = Site(self.observation_space, self.action_space, num_envs, rng, noise, self.clock, backend.parameter)
+            seen, acts = self.observation_space, self.action_space
+            site = Site(seen, acts, num_envs, rng, noise, self.clock, backend.parameter, run_seed, visit)
             transform = shift.bind(site)
             self.observation_space = transform.observation_space or self.observation_space
             self._transforms.append(transform)
@@ -64,6 +76,8 @@ class Interface:
         self._shared_action = shared.action
 
     def observe(self, observations: Array) -> Array:
+        if self._first_observation is not None:
+            observations = np.subtract(observations, self._first_observation, dtype=np.int64)
         for transform in self._transforms:
             observations = transform.observation(observations)
         return self._fit_observation(observations)
@@ -72,7 +86,9 @@ class Interface:
         actions = self._fit_action(actions)
         for transform in reversed(self._transforms):
             actions = transform.action(actions)
-        return actions if self._offered is None else self._offered[actions]
+        if self._offered is not None:
+            actions = self._offered[actions]
+        return actions if self._first_action is None else actions + self._first_action
 
     def masks(self, num_envs: int) -> Array:
         """The actions that the task has and the environments allow, (num_envs, actions of the shared space).
@@ -121,6 +137,17 @@ class Interface:
             if wanted != self._parameters:
                 self._backend.set_parameters(wanted)
                 self._parameters = wanted
+
+
+def from_zero(space: spaces.Space[Any]) -> tuple[spaces.Space[Any], Any]:
+    """The space with its numbers counted from 0, as agents have them, and its first number; None if that is 0."""
+    start = getattr(space, "start", 0)
+    if not np.any(start):
+        return space, None
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n)), start
+    assert isinstance(space, spaces.MultiDiscrete)
+    return spaces.MultiDiscrete(space.nvec), start
 
 
 def _offer(task: Task, space: spaces.Space[Any]) -> tuple[spaces.Space[Any], Array | None]:

@@ -8,7 +8,8 @@
     env = gym.make("neoteny/minigrid-seq-v0", seed=1)  # one environment that switches tasks
     vector = gym.make_vec("neoteny/minigrid-seq-v0", num_envs=8, vectorization_mode="vector_entry_point")
 
-Both take ``seed``, ``steps_per_task`` and ``num_tasks``.
+Both take ``seed``, ``steps_per_task``, ``num_tasks``, ``copies`` (how many of them share the budgets) and
+``render_mode="rgb_array"``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from neoteny.envs.shifts import Array
 from neoteny.envs.tasks import Segment, TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
 
+#: What ``info`` says at the end of an episode or a game.
+ENDS = ("return", "length", "score", "game_length", "success")
+
 
 def make_vec(
     num_envs: int, preset: str, steps_per_task: int | None = None, num_tasks: int | None = None, **kwargs: Any
@@ -36,13 +40,17 @@ class ContinualEnv(gym.Env[Array, Any]):
     """A task sequence as one Gymnasium environment, which switches tasks by step count.
 
     At a switch the running episode is truncated. After its budget, the last task continues.
-    ``info["task"]`` is the index of the visit and ``info["env_id"]`` its environment.
+    ``info["task"]`` is the index of the visit, ``info["env_id"]`` its environment, and ``info["task_id"]`` the index of
+    the task in the sequence. At the end of an episode ``info`` also has its ``return`` and ``length`` and, if the game
+    is over, ``score``, ``game_length`` and ``success``, see :class:`~neoteny.envs.tally.Tally`.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
 
     def __init__(self, **kwargs: Any):
         self._vector = make_vec(num_envs=1, **kwargs)
+        self.metadata = {**self.metadata, "render_modes": self._vector.metadata["render_modes"]}
+        self.render_mode = self._vector.render_mode
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
         self._waiting: Array | None = None  # the first observation of the next episode, once one has ended
@@ -61,11 +69,17 @@ class ContinualEnv(gym.Env[Array, Any]):
         if self._waiting is not None:
             raise gym.error.ResetNeeded("the episode has ended: call reset() before the next step()")
         segment = self._vector.segment
-        observations, rewards, *ends, info = self._vector.step(np.asarray(action)[None])
-        terminated, truncated = (bool(end[0]) for end in ends)
+        observations, rewards, terminations, truncations, info = self._vector.step(np.asarray(action)[None])
+        terminated, truncated = bool(terminations[0]), bool(truncations[0])
         if terminated or truncated:
             self._waiting, observations = observations, info["final_obs"]
-        return observations[0], float(rewards[0]), terminated, truncated, self._info(segment)
+        ends = {name: values[0].item() for name, values in info.items() if name in ENDS and info[f"_{name}"][0]}
+        return observations[0], float(rewards[0]), terminated, truncated, self._info(segment) | ends
+
+    def render(self) -> Array:
+        """A frame, (height, width, 3), uint8; once an episode has ended, its last one."""
+        frames = self._vector.render() if self._waiting is None else self._vector.final_frames
+        return frames[0]
 
     def action_masks(self) -> Array:
         """The actions allowed next, see :meth:`~neoteny.envs.vector.ContinualVectorEnv.action_masks`."""

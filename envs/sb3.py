@@ -19,7 +19,9 @@ class ContinualVecEnv(VecEnv):
 
     Takes the same arguments. At the end of an episode ``infos[i]`` has ``terminal_observation``,
     ``TimeLimit.truncated`` and, unless a task switch truncated the episode, ``episode`` with its return ``r``, its
-    length ``l`` and ``segment``, the index of the segment it ended in.
+    length ``l`` and ``segment``, the index of the segment it ended in. Where a game is over, it has ``game`` with its
+    score ``r`` and its length ``l`` and, if the environment says it, ``is_success``; see
+    :class:`~neoteny.envs.tally.Tally`.
     """
 
     def __init__(self, sequence: TaskSequence, num_envs: int = 1, seed: int = 0, **kwargs: Any):
@@ -53,15 +55,19 @@ class ContinualVecEnv(VecEnv):
         segment = self.vector.segment
         observations, rewards, terminated, truncated, info = self.vector.step(self._actions)
         rewards = rewards.astype(np.float32, copy=False)
-        if not info:
+        if "final_obs" not in info:
             return observations, rewards, terminated, self._nothing
         infos = self._nothing.copy()
         cut = truncated & ~terminated
         for i in np.flatnonzero(info["_final_obs"]):
             infos[i] = {"terminal_observation": info["final_obs"][i], "TimeLimit.truncated": bool(cut[i])}
-            if info["_episode"][i]:
-                r, length = (info["episode"][key][i].item() for key in "rl")
-                infos[i]["episode"] = {"r": r, "l": length, "segment": segment.index}
+            if info["_return"][i]:
+                infos[i]["episode"] = {"r": info["return"][i].item(), "l": info["length"][i].item()}
+                infos[i]["episode"]["segment"] = segment.index
+        for i in np.flatnonzero(info["_score"]):
+            game = {"r": info["score"][i].item(), "l": info["game_length"][i].item()}
+            solved = {"is_success": info["success"][i].item()} if "success" in info else {}
+            infos[i] = {**infos[i], "game": game, **solved}
         return observations, rewards, terminated | truncated, infos
 
     def close(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,34 +13,38 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import Backend, make_backend, overlooked
+from neoteny.envs.backends import Backend, Step, check_alike, make_backend, overlooked, why_not_rendered
+from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import Array
 from neoteny.envs.spaces import SharedSpaces
+from neoteny.envs.tally import Tally
 from neoteny.envs.tasks import Segment, TaskSequence, Visit
 
 log = logging.getLogger("neoteny.envs")
 
 
-def shared_spaces(sequence: TaskSequence) -> SharedSpaces:
+def shared_spaces(sequence: TaskSequence, run_seed: int = 0, render_mode: str | None = None) -> SharedSpaces:
     """The shared spaces of all tasks of ``sequence``.
 
     One environment of each task is created, so that errors are found before the run starts. The spaces of two visits to
-    each task are used, since a shift's random draw may change the space. A mission that the agent does not see is
-    warned of.
+    each task are used, since a shift's random draw may change the space: the first and the last of the sequence. A
+    mission that the agent does not see is warned of.
 
     Raises:
         ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
     """
+    check_alike(sequence.tasks)
     names, found, seen = [], [], []
+    last = (sequence.length or 2) - 1
     for task in sequence.tasks:
         if task in seen:
             continue
         seen.append(task)
-        with closing(make_backend(task, 1, 0)) as backend:
-            for index in range(2):
+        with closing(make_backend(task, 1, 0, render_mode=render_mode)) as backend:
+            for index in (0, max(1, last)):
                 rng = Visit(index, task).rng(sequence.seed)
-                interface = Interface(task, backend, 1, rng, np.random.default_rng(0))
+                interface = Interface(task, backend, 1, rng, np.random.default_rng(0), run_seed, min(index, last))
                 names.append(task.env)
                 found.append((interface.observation_space, interface.action_space))
             if complaint := overlooked(task, backend):
@@ -57,9 +62,10 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     ``info["final_obs"]``, and the returned observations are the first ones of the next segment. After the last
     segment the last task continues.
 
-    Episodes are reset in the step in which they end (Gymnasium's ``SAME_STEP``). Where ``info["_episode"]`` is true,
-    ``info["episode"]`` holds the return ``r`` and the length ``l`` of an episode that ended by itself. An episode
-    truncated by a switch has no return.
+    Episodes are reset in the step in which they end (Gymnasium's ``SAME_STEP``). ``info`` has ``task``, the index of
+    the visit, and ``env_id``, its environment, of each step; and, in steps in which episodes end, what
+    :meth:`Tally.close() <neoteny.envs.tally.Tally.close>` says of them: ``return`` and ``length`` where
+    ``info["_return"]`` is true, ``score`` where ``info["_score"]`` is, ... An episode truncated by a switch has none.
 
     Args:
         sequence: the tasks.
@@ -70,9 +76,22 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         threads: worker threads of EnvPool and ALE; they do not change the trajectories.
         advance: continue with the next segment in the step in which one ends. If false, that step only truncates the
             episodes, and the caller starts the next segment with :meth:`seek` and :meth:`reset`.
+        copies: how many environments like this one the agent steps side by side. They share the budgets: each step of
+            this one counts for all of them.
+        timeout: seconds within which worker processes (``backend: async``) have to answer.
+        render_mode: ``rgb_array``, to see the environments with :meth:`render`. Tasks run in Python then.
+
+    Raises:
+        ConfigError: a task cannot be created, or not rendered.
+        EnvironmentFault: an environment has broken. Observations and rewards are checked at every step: they have to
+            be finite and to have their shapes.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = {  # noqa: RUF012
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": ["rgb_array"],
+        "render_fps": 30,
+    }
 
     def __init__(
         self,
@@ -83,21 +102,34 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         multiple_of: int | None = None,
         threads: int = 1,
         advance: bool = True,
+        copies: int = 1,
+        timeout: float = 300.0,
+        render_mode: str | None = None,
     ):
-        if num_envs < 1:
-            raise ConfigError(f"num_envs: at least 1 is needed, got {num_envs}")
+        for name, value in (("num_envs", num_envs), ("copies", copies)):
+            if value < 1:
+                raise ConfigError(f"{name}: at least 1 is needed, got {value}")
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode: 'rgb_array' or None is needed, got {render_mode!r}")
         self.sequence = sequence
         self.num_envs = num_envs
         self.run_seed = seed
         self.threads = threads
         self.advance = advance
-        self._coming = sequence.iter_segments(segment_steps, multiple_of or num_envs)
+        self.timeout = timeout
+        self.render_mode = render_mode
+        self._pace = num_envs * copies
+        self._coming = sequence.iter_segments(segment_steps, multiple_of or self._pace)
         self.segments: list[Segment] = [] if sequence.length is None else list(self._coming)
         self._backend: Backend | None = None
-        self.shared = shared_spaces(sequence)
+        self.shared = shared_spaces(sequence, seed, render_mode)
+        if any(why_not_rendered(task) for task in sequence.tasks):
+            self.metadata = {**self.metadata, "render_modes": []}
         self.single_observation_space, self.single_action_space = self.shared.observation, self.shared.action
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        self._finite = {name: FiniteCheck() for name in ("observation", "reward")}
+        self._stepping = False  # between a step of the environments and its count
         self.seek(0)
 
     def _segment(self, index: int) -> Segment | None:
@@ -124,64 +156,118 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self.seek(index)
         visit = self.segment.visit
         seed = self.segment.seed(self.run_seed)
-        self._backend = make_backend(visit.task, self.num_envs, seed, self.threads)
+        self.tally = Tally(self.num_envs)
+        everywhere = np.ones(self.num_envs, bool)
+        self._place = {
+            "task": np.full(self.num_envs, visit.index),
+            "env_id": np.full(self.num_envs, visit.task.env, object),
+            "_task": everywhere,
+            "_env_id": everywhere,
+        }
+        with self._placing():
+            self._backend = make_backend(
+                visit.task, self.num_envs, seed, self.threads, render_mode=self.render_mode, timeout=self.timeout
+            )
         noise = np.random.default_rng([seed, 1])
         rng = visit.rng(self.sequence.seed)
-        self._interface = Interface(visit.task, self._backend, self.num_envs, rng, noise)
+        self._interface = Interface(visit.task, self._backend, self.num_envs, rng, noise, self.run_seed, visit.index)
         self._interface.fit(self.shared, visit.task_id)
         self._interface.clock.steps = self.segment.start
         self._interface.adjust()
-        return self._begin(self._backend.reset())
+        return self._begin()
 
-    def _begin(self, observations: Array) -> Array:
-        self._returns = np.zeros(self.num_envs)
-        self._lengths = np.zeros(self.num_envs, np.int64)
-        self._interface.restart(np.ones(self.num_envs, bool))
-        return self._interface.observe(observations)
+    def _begin(self) -> Array:
+        assert self._backend is not None
+        everywhere = np.ones(self.num_envs, bool)
+        self.tally.begin(everywhere, everywhere)
+        with self._placing():
+            observations = self._backend.reset()
+            self._interface.restart(everywhere)
+            return self._observe(observations)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start new episodes. With a seed, or the first time, also restart the current segment."""
         if seed is not None:
             self.run_seed = seed
         if seed is not None or self._backend is None:
-            return self.start(self.segment.index), {}
-        return self._begin(self._backend.reset()), {}
+            return self.start(self.segment.index), dict(self._place)
+        return self._begin(), dict(self._place)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        with self._placing():
+            return self._step(actions)
+
+    def _step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         assert self._backend is not None, "reset() comes before step()"
         interface = self._interface
         interface.adjust()
-        observations, rewards, terminated, truncated = self._backend.step(interface.act(actions))
-        rewards = interface.reward(rewards)
-        self._returns += rewards
-        self._lengths += 1
-        self.steps_left -= self.num_envs
-        interface.clock.steps += self.num_envs
+        self._stepping = True
+        step = self._backend.step(interface.act(actions))
+        terminated, truncated = step.terminated, step.truncated
+        rewards = self._checked("reward", interface.reward(step.rewards))
+        self.tally.add(step, rewards)
+        self._stepping = False
+        self.steps_left -= self._pace
+        interface.clock.steps += self._pace
+        observations = self._observe(step.observations)
         ended = terminated | truncated
-        over = self.steps_left <= 0 < self.steps_left + self.num_envs
+        counted = ended if step.games_over is None else ended | step.games_over
+        over = self.steps_left <= 0 < self.steps_left + self._pace
         switch = over and (not self.advance or self._segment(self.segment.index + 1) is not None)
-        if not switch and not ended.any():
-            return interface.observe(observations), rewards, terminated, truncated, {}
+        info = dict(self._place)
+        if not switch and not counted.any():
+            return observations, rewards, terminated, truncated, info
         if switch:
             truncated = ~terminated
-        info = self._ending(observations, ended, terminated | truncated)
-        if switch and self.advance:
-            return self.start(self.segment.index + 1), rewards, terminated, truncated, info
+        info |= self._ending(step, observations, terminated | truncated)
         if switch:
-            return interface.observe(observations), rewards, terminated, truncated, info
-        self._backend.reset_where(ended, observations)
+            following = self.start(self.segment.index + 1) if self.advance else observations
+            return following, rewards, terminated, truncated, info
+        self._backend.reset_where(ended, step.observations)
         interface.restart(ended)
-        return interface.observe(observations), rewards, terminated, truncated, info
+        return self._observe(step.observations), rewards, terminated, truncated, info
 
-    def _ending(self, observations: Array, ended: Array, last: Array) -> dict[str, Any]:
-        """The info of a step in which episodes ended by themselves (``ended``) or at a switch (others in ``last``)."""
+    def _observe(self, observations: Array) -> Array:
+        """What the environments show, as the agent gets it."""
+        assert self._backend is not None
+        needed = self._backend.observation_space.shape or ()
+        if observations.shape[1:] != needed:
+            raise EnvironmentFault(
+                f"the observations have the shape {observations.shape[1:]}, their space has {needed}"
+            )
+        return self._checked("observation", self._interface.observe(observations))
+
+    def _checked(self, name: str, values: Array) -> Array:
+        if not self._finite[name](values):
+            raise not_finite(name, values)
+        return values
+
+    @contextmanager
+    def _placing(self) -> Iterator[None]:
+        """Faults get their place."""
+        try:
+            yield
+        except EnvironmentFault as fault:
+            fault.place = fault.place or self._where(fault.index)
+            raise
+
+    def _where(self, index: int | None) -> str:
+        visit = self.segment.visit
+        now = self.segment.start + self.segment.steps - self.steps_left + self._pace * self._stepping
+        place = f"task {visit.index} ({visit.task.label})"
+        if index is None:
+            return f"{place}, step {now}"
+        length = self.tally.lengths[index] + self._stepping
+        return f"{place}, environment {index}, step {now}, step {length} of its episode"
+
+    def _ending(self, step: Step, observations: Array, last: Array) -> dict[str, Any]:
+        """The info of a step in which episodes ended by themselves or, at a switch, all others too (``last``)."""
         final = np.full(self.num_envs, None, dtype=object)
         rows = np.flatnonzero(last)
-        final[rows] = list(self._interface.observe(observations)[rows])
-        episode = {"r": self._returns.copy(), "l": self._lengths.copy()}
-        self._returns[last] = 0.0
-        self._lengths[last] = 0
-        return {"final_obs": final, "_final_obs": last, "episode": episode, "_episode": ended}
+        final[rows] = list(observations[rows])
+        if self.render_mode:
+            self.final_frames = self.render()
+        return {"final_obs": final, "_final_obs": last, **self.tally.close(step, last)}
 
     def action_masks(self) -> Array:
         """The actions allowed next in each environment: booleans, (num_envs, actions).
@@ -195,6 +281,11 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         """
         assert self._backend is not None, "reset() comes before action_masks()"
         return self._interface.masks(self.num_envs)
+
+    def render(self) -> tuple[Array, ...]:
+        """A frame of each environment, (height, width, 3), uint8."""
+        assert self._backend is not None, "reset() comes before render()"
+        return tuple(self._backend.render())
 
     def close_extras(self, **kwargs: Any) -> None:
         if self._backend is not None:

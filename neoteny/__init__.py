@@ -13,16 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neoteny.agents import DQN, PPO, SAC, Continual
+    from neoteny.agents import DQN, PPO, SAC, Continual, RecurrentPPO
     from neoteny.envs import ContinualVecEnv, TaskSequence
     from neoteny.plasticity import Spectral
 
 __version__ = "0.2.0.dev0"
 
-__all__ = ["DQN", "PPO", "SAC", "Continual", "ContinualVecEnv", "Spectral", "TaskSequence", "__version__"]
+__all__ = [
+    "DQN",
+    "PPO",
+    "SAC",
+    "Continual",
+    "ContinualVecEnv",
+    "RecurrentPPO",
+    "Spectral",
+    "TaskSequence",
+    "__version__",
+]
 
 _HOMES = {
-    "neoteny.agents": ("DQN", "PPO", "SAC", "Continual"),
+    "neoteny.agents": ("DQN", "PPO", "SAC", "Continual", "RecurrentPPO"),
     "neoteny.envs": ("ContinualVecEnv", "TaskSequence"),
     "neoteny.plasticity": ("Spectral",),
 }

@@ -14,6 +14,7 @@ try:
 
     from neoteny.agents import NonFiniteError
     from neoteny.configs import ConfigError
+    from neoteny.envs import EnvironmentFault
     from neoteny.runners.experiments import parse
     from neoteny.runners.runs import Chain
     from neoteny.runners.runs.display import summary
@@ -41,9 +42,10 @@ def main(argv: "list[str]", prog: str = "continual_rl.py") -> int:
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
-    except NonFiniteError as error:
+    except (NonFiniteError, EnvironmentFault) as error:
         good = chain.folder.agent
-        print(f"{prog}: training diverged: {error}", file=sys.stderr)
+        what = "training diverged" if isinstance(error, NonFiniteError) else "an environment has broken"
+        print(f"{prog}: {what}: {error}", file=sys.stderr)
         print(f"The last good state is {good}" if good else "It has no earlier state.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neoteny.runners.reports import plot, read_runs, scores, solved_table, table, write_rows
+from neoteny.runners.measures import shown
+from neoteny.runners.reports import measured, plot, read_runs, scores, solved_table, table, write_rows
 
 
 def main(argv: Sequence[str], prog: str = "report.py") -> int:
@@ -30,29 +31,30 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
         if unknown := [name for name in options.only if name not in runs]:
             parser.error(f"--only: {unknown[0]!r} is not there; there are {', '.join(runs)}")
         runs = {name: runs[name] for name in options.only}
+    rows = [row for seeds in runs.values() for rows in seeds.values() for row in rows]
+    headline = rows[0].get("headline", "return")
     if options.ranked:
-        runs = dict(sorted(runs.items(), key=lambda run: -scores(run[1], "return_mean").mean()))
+        runs = dict(sorted(runs.items(), key=lambda run: -scores(run[1], f"{headline}_mean").mean()))
     options.out.mkdir(parents=True, exist_ok=True)
     text = [
         f"# {options.runs.name}",
         "Made by `python runners/report.py " + " ".join(argv) + "`. Means over seeds with 95 % bootstrap intervals.",
         "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
         "in which not every episode could come to its end, as long as the longest, is left out of both.",
-        "## Mean return of each task",
-        table(runs, "return_mean"),
-        "## Return at each task's end",
-        table(runs, "return_final"),
+        *(text for name in sorted(shown(rows), key=lambda name: name != headline) for text in measured(runs, name)),
         "## Largest spectral norm of a layer at each task's end",
         table(runs, "spectral_norm_max"),
     ]
+    if notes := sorted({row["note"] for row in rows if row.get("note")}):
+        text += ["## Tasks without a mean return", *notes]
     if options.solved_at is not None:
         for name, seeds in runs.items():
             text += [
-                f"## {name}: solved (a return of {options.solved_at} at the end)",
-                solved_table(seeds, options.solved_at),
+                f"## {name}: solved (a {headline.replace('_', ' ')} of {options.solved_at} at the end)",
+                solved_table(seeds, options.solved_at, headline),
             ]
     (options.out / "table.md").write_text("\n\n".join(text) + "\n")
-    plot(runs, options.out / "returns.png", options.runs.name)
+    plot(runs, options.out / "returns.png", options.runs.name, headline)
     write_rows(runs, options.out / "tasks.csv")
     print(f"{options.out}/table.md\n{options.out}/returns.png\n{options.out}/tasks.csv")
     return 0

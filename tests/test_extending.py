@@ -188,3 +188,15 @@ def test_every_program_is_a_command():
     programs = {path.stem for path in (ROOT / "runners").glob("*.py")} - {"__init__"}
     modules = {module for module, _ in COMMANDS.values()}
     assert modules == {f"neoteny.runners.{name}" for name in programs} | {"neoteny.envs.checker"}
+
+
+def test_agents_of_others(examples):
+    code = (
+        FILES["my_sb3.py"]
+        .replace("120_000", "6_000")
+        .replace('"num_tasks": 3', '"num_tasks": 3, "steps_per_task": 2000')
+    )
+    space = {}
+    exec(compile(code, "my_sb3.py", "exec"), space)
+    (last,) = {copy.unwrapped._vector.segment.visit.index for copy in space["env"].envs}
+    assert last == 2

@@ -116,7 +116,7 @@ def loaded_by(module: str) -> set[str]:
         ("plasticity", {"torch"}, {"stable_baselines3", "gymnasium"}),
         ("configs", set(), {"stable_baselines3", "gymnasium", "torch"}),
         ("envs", {"gymnasium", "stable_baselines3"}, set()),
-        ("agents", {"torch", "neoteny.plasticity", "stable_baselines3"}, {"sb3_contrib"}),
+        ("agents", {"torch", "neoteny.plasticity", "stable_baselines3", "sb3_contrib"}, {"envpool", "minigrid"}),
     ],
 )
 def test_a_package_loads_what_it_may(package: str, needs: set[str], never: set[str]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import logging
 from functools import cache
 
 import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
 
 from neoteny.configs import ConfigError, suggestion
+from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari
 from neoteny.envs.backends.base import Backend, Step
+from neoteny.envs.backends.faults import EnvironmentFault
 from neoteny.envs.backends.missions import MissionBackend, overlooked
 from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
 from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
@@ -16,8 +21,8 @@ from neoteny.envs.suites import extras
 from neoteny.envs.tasks import Task
 
 __all__ = [
-    "BACKENDS", "AsyncBackend", "Backend", "EnvPoolBackend", "GymnasiumBackend", "Step", "VectorBackend", "envpool_ids",
-    "make_backend", "overlooked",
+    "BACKENDS", "AsyncBackend", "AtariBackend", "Backend", "EnvPoolBackend", "EnvironmentFault", "GymnasiumBackend",
+    "Step", "VectorBackend", "check_alike", "envpool_ids", "make_backend", "overlooked", "why_not_rendered",
 ]  # fmt: skip
 
 log = logging.getLogger("neoteny.envs")
@@ -53,7 +58,26 @@ def _why_not_envpool(task: Task) -> str:
         return "EnvPool cannot change its dynamics"
     if task.env.startswith(ENVPOOL_DIFFERS):
         return "EnvPool builds other layouts than Gymnasium"
+    if "render_mode" in task.kwargs:
+        return "EnvPool does not render"
     return "EnvPool reads kwargs otherwise than Gymnasium" if task.kwargs else ""
+
+
+def why_not_rendered(task: Task) -> str:
+    """Why there are no frames of the task's environments; empty if there are."""
+    extras.prepare(task.env)
+    importable(task.env)
+    spec = gym.registry.get(task.env.rpartition(":")[2])
+    if task.backend == "envpool" or spec is None:
+        other = "" if spec else ", and an id that Gymnasium has"
+        return f"EnvPool does not render; choose backend: gymnasium{other}"
+    vector = vector_class(task) if task.backend in ("auto", "vector") else None
+    if vector and "render_mode" not in inspect.signature(vector).parameters:
+        return "its vector environment does not render; choose backend: gymnasium"
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    metadata = getattr(creator, "metadata", None)  # a function has none, and a property says nothing of itself
+    known = isinstance(metadata, dict) and "rgb_array" not in metadata.get("render_modes", ["rgb_array"])
+    return "it does not render as rgb_array" if known else ""
 
 
 def _choose(task: Task) -> str:
@@ -77,7 +101,9 @@ def _choose(task: Task) -> str:
     importable(task.env)
     if task.env.rpartition(":")[2] not in gym.registry:
         known = set(gym.registry) | (envpool_ids() if task.backend == "auto" else set())
-        raise ConfigError(f"env: no environment {task.env!r} is registered{suggestion(task.env, known)}")
+        near = suggestion(task.env, known, cutoff=0.75)
+        own = "" if ":" in task.env else f" (one of your own is named with its module, my_env:{task.env})"
+        raise ConfigError(f"env: no environment {task.env!r} is registered{near}{own}")
     vector = vector_class(task)
     if task.backend == "vector" and vector is None:
         raise ConfigError(
@@ -90,7 +116,14 @@ def _choose(task: Task) -> str:
     return name
 
 
-def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Backend:
+def make_backend(
+    task: Task,
+    num_envs: int,
+    seed: int,
+    threads: int = 1,
+    render_mode: str | None = None,
+    timeout: float = 300.0,
+) -> Backend:
     """Create the environments of ``task``: in EnvPool if it has the same ones, else with the environment's own vector
     environment, else in Gymnasium. The latter two are logged.
 
@@ -103,16 +136,26 @@ def make_backend(task: Task, num_envs: int, seed: int, threads: int = 1) -> Back
         num_envs: number of parallel environments.
         seed: the i-th environment is seeded with ``seed + i``.
         threads: worker threads of EnvPool and ALE.
+        render_mode: how the environments are to be rendered, if at all.
+        timeout: seconds within which worker processes have to answer.
 
     Raises:
         ConfigError: no backend has the environment, the forced backend does not have it, the ``kwargs`` are not
-            accepted, or an extra is missing.
+            accepted, or an extra or a system package is missing.
+        EnvironmentFault: a worker process has ended while it made its environment.
     """
-    backend = BACKENDS[_choose(task)]
+    if render_mode:
+        task = dataclasses.replace(task, kwargs={**task.kwargs, "render_mode": render_mode})
+    name = _choose(task)
+    if render_mode and (why := why_not_rendered(task)):
+        raise ConfigError(f"render_mode: {task.env}: {why}")
+    backend = AtariBackend if name in ("envpool", "vector") and is_atari(task.env) else BACKENDS[name]
     try:
         made = backend(task, num_envs, seed, threads)
+        if isinstance(made, AsyncBackend):
+            made.wait(timeout)
         return MissionBackend(made, task) if task.mission in ("shown", "blank") else made
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(extras.explain(task.env, error)) from error
     except (TypeError, AssertionError, ValueError, gym.error.Error) as error:
         if isinstance(error, ConfigError):

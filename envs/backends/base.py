@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import spaces
@@ -11,7 +11,28 @@ from gymnasium import spaces
 from neoteny.envs.shifts import Array
 from neoteny.envs.tasks import Task
 
-Step = tuple[Array, Array, Array, Array]
+
+class Step(NamedTuple):
+    """A step of ``num_envs`` environments. When an episode ends, the observation is its last one.
+
+    Attributes:
+        observations: (num_envs, ...).
+        rewards: those meant for the agent, (num_envs); in Atari often clipped.
+        terminated: (num_envs), bool.
+        truncated: (num_envs), bool.
+        own_rewards: those that the game counts, (num_envs); None if they are :attr:`rewards`.
+        games_over: where not just the episode (a life) but the game is over, (num_envs); None if wherever an episode
+            is.
+        success: where the task is solved in this step, (num_envs); None if the environment does not say it.
+    """
+
+    observations: Array
+    rewards: Array
+    terminated: Array
+    truncated: Array
+    own_rewards: Array | None = None
+    games_over: Array | None = None
+    success: Array | None = None
 
 
 class Backend(Protocol):
@@ -32,7 +53,7 @@ class Backend(Protocol):
         """Start new episodes in all environments. Returns their first observations."""
 
     def step(self, actions: Array) -> Step:
-        """Observations, rewards, terminated, truncated. When an episode ends, the observation is its last one."""
+        """Step all environments. What happened in :meth:`reset_where` since the step before counts as part of it."""
 
     def reset_where(self, mask: Array, observations: Array) -> None:
         """Start new episodes where ``mask`` is true, and write their first observations into ``observations``."""
@@ -52,6 +73,9 @@ class Backend(Protocol):
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         """Change the dynamics of all environments."""
+
+    def render(self) -> Sequence[Array]:
+        """A frame of each environment, if the task's ``kwargs`` have a ``render_mode``."""
 
     def close(self) -> None: ...
 

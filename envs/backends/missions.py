@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,8 @@ class MissionBackend:
         return self._observe(self._backend.reset())
 
     def step(self, actions: Array) -> Step:
-        cells, rewards, terminated, truncated = self._backend.step(actions)
-        return self._observe(cells), rewards, terminated, truncated
+        step = self._backend.step(actions)
+        return step._replace(observations=self._observe(step.observations))
 
     def reset_where(self, mask: Array, observations: Array) -> None:
         cells = observations[:, :CELLS].reshape(-1, *SPACE.shape)
@@ -72,6 +72,9 @@ class MissionBackend:
 
     def action_masks(self) -> Array | None:
         return self._backend.action_masks()
+
+    def render(self) -> Sequence[Array]:
+        return self._backend.render()
 
     def parameter(self, name: str) -> float:
         return self._backend.parameter(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -68,7 +68,7 @@ class EnvPoolBackend:
         observations, rewards, terminated, truncated, _ = self._pool.step(actions)
         if self._grid:  # for a goal reached in the last allowed step, EnvPool sets only truncated
             terminated |= truncated & (rewards != 0)
-        return self._observe(observations), rewards, terminated, truncated
+        return Step(self._observe(observations), rewards, terminated, truncated)
 
     def reset_where(self, mask: Array, observations: Array) -> None:
         rows = np.flatnonzero(mask).astype(np.int32)
@@ -85,6 +85,9 @@ class EnvPoolBackend:
 
     def set_parameters(self, values: Mapping[str, float]) -> None:
         self.parameter(next(iter(values)))
+
+    def render(self) -> Sequence[Array]:
+        raise ConfigError("render_mode: EnvPool does not render; choose backend: gymnasium")
 
     def close(self) -> None:
         self._pool.close()

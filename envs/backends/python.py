@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -15,31 +15,12 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from neoteny.configs import ConfigError
 from neoteny.envs.backends.base import Step, tidy
+from neoteny.envs.backends.faults import raised
+from neoteny.envs.backends.workers import Workers
+from neoteny.envs.backends.wrapper import Adjustable, raise_fault
 from neoteny.envs.shifts import Array, get_parameter, set_parameters
 from neoteny.envs.suites import minigrid
 from neoteny.envs.tasks import Task
-
-
-class Adjustable(gym.Wrapper[Any, Any, Any, Any]):
-    """A wrapper to read and change an environment's dynamics and to read its masks, also from another process."""
-
-    def masks(self) -> Array | None:
-        """What the environment's own ``action_masks()`` gives; None if it has no such method."""
-        return self.env.get_wrapper_attr("action_masks")() if self.env.has_wrapper_attr("action_masks") else None
-
-    def mission(self) -> str | None:
-        """The text of a MiniGrid environment."""
-        return self.env.mission if isinstance(self.env, minigrid.CellImage) else None
-
-    def parameter(self, name: str) -> float | ConfigError:
-        """The value, or the error: raised in a worker process, an error would end it with a traceback."""
-        try:
-            return get_parameter(self.unwrapped, name)
-        except ConfigError as error:
-            return error
-
-    def set_parameters(self, values: Mapping[str, float]) -> None:
-        set_parameters(self.unwrapped, values)
 
 
 def maker(task: Task) -> Callable[[], gym.Env[Any, Any]]:
@@ -54,6 +35,12 @@ def maker(task: Task) -> Callable[[], gym.Env[Any, Any]]:
         return Adjustable(env)
 
     return make
+
+
+def success(info: Mapping[str, Any]) -> Array | None:
+    """Where ``info`` says that the task is solved, by the names that environments use; None if it does not say."""
+    found = info.get("success", info.get("is_success"))
+    return None if found is None else np.asarray(found, bool)
 
 
 class VectorEnvBackend:
@@ -72,17 +59,20 @@ class VectorEnvBackend:
     def _step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         return self._envs.step(actions.astype(self._action_dtype, copy=False))
 
+    def _reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        return self._envs.reset(seed=seed, options=options)
+
     def reset(self) -> Array:
-        observations, _ = self._envs.reset(seed=self._seed)
+        observations, _ = self._reset(seed=self._seed)
         self._seed = None
         return self._observe(observations)
 
     def step(self, actions: Array) -> Step:
-        observations, rewards, terminated, truncated, _ = self._step(actions)
-        return self._observe(observations), rewards, terminated, truncated
+        observations, rewards, terminated, truncated, info = self._step(actions)
+        return Step(self._observe(observations), rewards, terminated, truncated, success=success(info))
 
     def reset_where(self, mask: Array, observations: Array) -> None:
-        observations[mask] = self._envs.reset(options={"reset_mask": mask})[0][mask]
+        observations[mask] = self._reset(options={"reset_mask": mask})[0][mask]
 
     def missions(self) -> list[str] | None:
         return None
@@ -90,6 +80,10 @@ class VectorEnvBackend:
     def action_masks(self) -> Array | None:
         own = getattr(self._envs.unwrapped, "action_masks", None)
         return None if own is None else np.asarray(own(), bool)
+
+    def render(self) -> Sequence[Array]:
+        frames: Any = self._envs.render()
+        return frames
 
     def close(self) -> None:
         self._envs.close()
@@ -105,6 +99,16 @@ class GymnasiumBackend(VectorEnvBackend):
         makers = [maker(task)] * num_envs
         super().__init__(type(self).vectorized(makers, copy=True, autoreset_mode=AutoresetMode.DISABLED), seed)
         self._masked = True
+
+    def _step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        out = super()._step(actions)
+        raise_fault(out[-1])
+        return out
+
+    def _reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        observations, info = super()._reset(seed, options)
+        raise_fault(info)
+        return observations, info
 
     def missions(self) -> list[str] | None:
         missions = self._envs.call("mission")
@@ -128,7 +132,12 @@ class GymnasiumBackend(VectorEnvBackend):
 class AsyncBackend(GymnasiumBackend):
     """Any Gymnasium id, with one process per environment: for environments with slow steps."""
 
-    vectorized = AsyncVectorEnv
+    vectorized = Workers
+    _envs: Workers
+
+    def wait(self, seconds: float) -> None:
+        """From now on, wait so long for an answer of a process."""
+        self._envs.timeout = seconds
 
 
 class CartPoleVector(CartPoleVectorEnv):
@@ -162,7 +171,7 @@ def vector_class(task: Task) -> Callable[..., VectorEnv[Any, Any, Any]] | None:
 
 
 class VectorBackend(VectorEnvBackend):
-    """The vector environment registered for an id: Gymnasium's CartPole in numpy, ALE's Atari games in C++."""
+    """The vector environment registered for an id, such as Gymnasium's CartPole in numpy."""
 
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         cls = vector_class(task)
@@ -177,13 +186,22 @@ class VectorBackend(VectorEnvBackend):
         self._same_step = self._envs.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
         self._fresh: Array = np.empty(0)
 
+    def _step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        try:
+            return super()._step(actions)
+        except Exception as error:
+            raise raised("step", error) from error
+
     def step(self, actions: Array) -> Step:
         observations, rewards, terminated, truncated, info = self._step(actions)
+        solved = success(info)
         if self._same_step and (ended := terminated | truncated).any():
             self._fresh = observations
             observations = observations.copy()
             observations[ended] = np.stack(list(info["final_obs"][ended]))
-        return self._observe(observations), rewards, terminated, truncated
+            if (last := success(info.get("final_info", {}))) is not None:
+                solved = last if solved is None else np.where(ended, last, solved)
+        return Step(self._observe(observations), rewards, terminated, truncated, success=solved)
 
     def reset_where(self, mask: Array, observations: Array) -> None:
         if self._same_step:

@@ -9,17 +9,23 @@ from __future__ import annotations
 from neoteny.configs import ConfigError, build, find_class
 from neoteny.envs.shifts.action import PermuteAction, Slip, StickyActions
 from neoteny.envs.shifts.base import Array, Clock, Shift, Site, Transform, describe, identity
-from neoteny.envs.shifts.draw import Draw, Drawn, parse_draw
+from neoteny.envs.shifts.draw import Draw, Drawn, Table, parse_draw
 from neoteny.envs.shifts.dynamics import Dynamics
-from neoteny.envs.shifts.observation import NoiseObservation, OffsetObservation, PermuteObservation, ScaleObservation
+from neoteny.envs.shifts.observation import (
+    NoiseObservation,
+    OffsetObservation,
+    PermuteObservation,
+    RotateObservation,
+    ScaleObservation,
+)
 from neoteny.envs.shifts.parameters import get_parameter, set_parameters
 from neoteny.envs.shifts.reward import FlipReward, Goal, ScaleReward
 
 SHIFTS: dict[str, type[Shift]] = {
     shift.name: shift
     for shift in (
-        PermuteObservation, OffsetObservation, NoiseObservation, ScaleObservation, PermuteAction, StickyActions, Slip,
-        ScaleReward, FlipReward, Goal, Dynamics,
+        PermuteObservation, RotateObservation, OffsetObservation, NoiseObservation, ScaleObservation, PermuteAction,
+        StickyActions, Slip, ScaleReward, FlipReward, Goal, Dynamics,
     )
 }  # fmt: skip
 
@@ -37,7 +43,7 @@ def parse_shift(value: object) -> Shift:
 
 __all__ = [
     "SHIFTS", "Array", "Clock", "Draw", "Drawn", "Dynamics", "FlipReward", "Goal", "NoiseObservation",
-    "OffsetObservation", "PermuteAction", "PermuteObservation", "ScaleObservation", "ScaleReward", "Shift", "Site",
-    "Slip", "StickyActions", "Transform", "describe", "get_parameter", "identity", "parse_draw", "parse_shift",
-    "set_parameters",
+    "OffsetObservation", "PermuteAction", "PermuteObservation", "RotateObservation", "ScaleObservation", "ScaleReward",
+    "Shift", "Site", "Slip", "StickyActions", "Table", "Transform", "describe", "get_parameter", "identity",
+    "parse_draw", "parse_shift", "set_parameters",
 ]  # fmt: skip

@@ -51,6 +51,8 @@ class Site:
         clock: the visit's clock.
         parameter: reads a parameter of the environment by name. Raises ``ConfigError`` if there is no such parameter,
             or if the backend cannot access it.
+        run_seed: the seed of the run. What a shift draws from ``rng`` does not depend on it.
+        visit: the index of the visit in the sequence.
     """
 
     observation_space: spaces.Space[Any]
@@ -60,6 +62,8 @@ class Site:
     noise: np.random.Generator
     clock: Clock
     parameter: Callable[[str], float]
+    run_seed: int = 0
+    visit: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

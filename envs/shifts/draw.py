@@ -1,4 +1,4 @@
-"""A number, or a distribution to draw it from."""
+"""A number, a distribution to draw it from, or a table to read it from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, InstanceOf
 
-from neoteny.configs import suggestion
+from neoteny.configs import ConfigError, suggestion
+from neoteny.envs.shifts.base import Site
 from neoteny.envs.shifts.settings import is_number
 
 #: By distribution: how many numbers it takes (None: at least one), and a function that draws one value.
@@ -36,9 +37,9 @@ class Draw:
 
     def __post_init__(self) -> None:
         if self.kind not in DISTRIBUTIONS:
-            known = ", ".join(sorted(DISTRIBUTIONS))
+            known = sorted([*DISTRIBUTIONS, "per-seed"])
             raise ValueError(
-                f"there is no distribution {self.kind!r}; choose from {known}{suggestion(self.kind, DISTRIBUTIONS)}"
+                f"there is no distribution {self.kind!r}; choose from {', '.join(known)}{suggestion(self.kind, known)}"
             )
         count = DISTRIBUTIONS[self.kind][0]
         given = f"got {list(self.numbers)}"
@@ -55,23 +56,72 @@ class Draw:
         """Draw one value. A plain number is returned without using ``rng``."""
         return DISTRIBUTIONS[self.kind][1](rng, self.numbers)
 
+    def value(self, site: Site, setting: str) -> float:
+        """The value for a visit."""
+        return self.sample(site.rng)
 
-def parse_draw(value: object) -> Draw:
-    """From YAML: a number, or a mapping from distribution to numbers, such as ``{log-uniform: [0.02, 2]}``.
+
+@dataclass(frozen=True)
+class Table:
+    """Values that are written down: one row for each seed of a run, one column for each visit.
+
+    So each run has tasks of its own, as in the slippery Ant of Dohare et al. (2024).
+    """
+
+    rows: tuple[tuple[float, ...], ...]
+
+    def value(self, site: Site, setting: str) -> float:
+        """The value for a visit.
+
+        Raises:
+            ConfigError: the table has no row for the run's seed, or no column for the visit.
+        """
+        if site.run_seed >= len(self.rows):
+            raise ConfigError(
+                f"{setting}: there are rows for the seeds 0 to {len(self.rows) - 1}, the run's seed is {site.run_seed}"
+            )
+        row = self.rows[site.run_seed]
+        if site.visit >= len(row):
+            raise ConfigError(f"{setting}: row {site.run_seed} has {len(row)} values, visit {site.visit + 1} has none")
+        return row[site.visit]
+
+
+def _table(rows: object) -> Table:
+    """From YAML: lists of numbers, or the path of a file with comma-separated ones.
 
     Raises:
         ValueError: it is neither.
     """
-    if isinstance(value, Draw):
+    if isinstance(rows, str):
+        try:
+            rows = np.loadtxt(rows, delimiter=",", ndmin=2).tolist()
+        except OSError as error:
+            raise ValueError(f"{rows} cannot be read ({error})") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) and row for row in rows):
+        raise ValueError(f"per-seed takes a list of numbers for each seed, or a file of them, got {rows!r}")
+    if wrong := [value for row in rows for value in row if not is_number(value)]:
+        raise ValueError(f"per-seed takes finite numbers, got {wrong[0]!r}")
+    return Table(tuple(tuple(map(float, row)) for row in rows))
+
+
+def parse_draw(value: object) -> Draw | Table:
+    """From YAML: a number, a mapping from distribution to numbers, such as ``{log-uniform: [0.02, 2]}``, or a table.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if isinstance(value, Draw | Table):
         return value
     kind: object = "value"
     numbers: Any = [value]
     if isinstance(value, dict) and len(value) == 1:
         ((kind, numbers),) = value.items()
+    if kind == "per-seed":
+        return _table(numbers)
     if not isinstance(numbers, list | tuple) or not all(map(is_number, numbers)):
         raise ValueError(f"a number or a distribution such as {{uniform: [1, 2]}} is needed, got {value!r}")
     return Draw(str(kind), tuple(float(number) for number in numbers))
 
 
-#: The type of a setting that is a number or a distribution.
-Drawn = Annotated[InstanceOf[Draw], BeforeValidator(parse_draw)]
+#: The type of a setting that is a number, a distribution or a table.
+Drawn = Annotated[InstanceOf[Draw] | InstanceOf[Table], BeforeValidator(parse_draw)]

@@ -19,7 +19,9 @@ class Dynamics(Shift):
 
     Attributes:
         set: the parameters by name, each a number or a distribution from which each visit draws a number:
-            ``{uniform: [low, high]}``, ``{log-uniform: [low, high]}``, ``{normal: [mean, std]}``, ``{choice: [...]}``.
+            ``{uniform: [low, high]}``, ``{log-uniform: [low, high]}``, ``{normal: [mean, std]}``, ``{choice: [...]}``;
+            or ``{per-seed: file.csv}``, numbers written down, of which each run takes the row of its seed and each
+            visit the next one in it.
         ramp: environment steps over which each parameter changes linearly from the environment's value to the new one.
     """
 
@@ -37,7 +39,7 @@ class Dynamics(Shift):
 
     def bind(self, site: Site) -> Transform:
         own = {name: need_parameter(site, f"{self.name}.set", name) for name in sorted(self.set)}
-        new = {name: self.set[name].sample(site.rng) for name in own}
+        new = {name: self.set[name].value(site, f"{self.name}.set.{name}") for name in own}
 
         def now() -> dict[str, float]:
             level = site.clock.level(self.ramp)

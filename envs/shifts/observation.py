@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from neoteny.configs import ConfigError
@@ -138,6 +138,42 @@ class ScaleObservation(Shift):
             corners = [np.nan_to_num(bound * end, nan=0.0, posinf=np.inf, neginf=-np.inf)
                        for bound in (space.low, space.high) for end in ends]  # fmt: skip
         return _transform(space, shift, corners)
+
+
+@dataclass(frozen=True)
+class RotateObservation(Shift):
+    """Every observation is divided by constants, then rotated at random: Q · (x / scales).
+
+    Each visit draws Q anew, uniformly from the orthogonal matrices (the Haar measure), by the QR decomposition of a
+    matrix of normal numbers, with the signs of R's diagonal (Mezzadri, 2007, arXiv math-ph/0609050). Rotations keep
+    lengths and angles, so that with entries of about one size every visit is as hard as the next.
+
+    Attributes:
+        scales: the typical size of the entries: one number for all, or a list with one for each; not 0.
+    """
+
+    name: ClassVar[str] = "rotate-observation"
+
+    scales: Numbers
+
+    @field_validator("scales")
+    @classmethod
+    def _divide(cls, scales: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        if not np.all(scales):
+            raise ValueError(f"numbers other than 0 are needed, got {scales}")
+        return scales
+
+    def bind(self, site: Site) -> Transform:
+        space = site.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1 or space.dtype.kind != "f":
+            raise ConfigError(f"{self.name}: a vector of real numbers is needed, the task has {describe(space)}")
+        scales = _entries(f"{self.name}.scales", self.scales, space)
+        q, r = np.linalg.qr(site.rng.standard_normal((len(scales), len(scales))))
+        matrix = (q * np.sign(np.diag(r)) / scales[:, None]).astype(space.dtype)
+        return Transform(
+            lambda observations: observations @ matrix,
+            observation_space=spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type),
+        )
 
 
 def _is_pixels(space: spaces.Box) -> bool:

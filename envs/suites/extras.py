@@ -1,4 +1,4 @@
-"""Registers environments of other packages on demand, and names the extra they need."""
+"""Registers environments of other packages on demand, and names the extra or the system package they need."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ FAMILIES = {
     "ALE/": ("ale_py", ""),
     "MinAtar/": ("neoteny.envs.suites.minatar", "minatar"),
     "Meta-World/": ("neoteny.envs.suites.metaworld", "metaworld"),
+    "Vizdoom/": ("neoteny.envs.suites.vizdoom", "vizdoom"),
 }
 
 #: The extra that Gymnasium's own environments need, by a substring of their entry point.
 GYMNASIUM = {"mujoco": "mujoco"}
+
+#: The system packages (of Debian and Ubuntu) that environments need, by a word of the error that misses them: Procgen
+#: in EnvPool draws with Qt.
+SYSTEM = {"Qt": "libqt5gui5"}
 
 
 def need(env_id: str, extra: str) -> str:
@@ -40,9 +45,12 @@ def prepare(env_id: str) -> None:
 
 
 def explain(env_id: str, error: Exception) -> str:
-    """The error message if a dependency of ``env_id`` is not installed."""
+    """The error message if a dependency of ``env_id`` is not installed: a package or a library of the system."""
     spec = gym.registry.get(env_id.rpartition(":")[2])
     for part, extra in GYMNASIUM.items():
         if part in str(spec.entry_point if spec else ""):
             return need(env_id, extra)
+    for word, package in SYSTEM.items():
+        if word in str(error):
+            return f"env: {env_id!r} needs the system package {package!r}: apt-get install {package}"
     return f"env: {env_id} cannot be made: {error}"

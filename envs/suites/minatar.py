@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from matplotlib import colormaps
 from minatar import Environment
 
 from neoteny.envs.shifts import Array
@@ -31,11 +32,20 @@ class MinAtar(gym.Env[Array, Any]):
             agent stays at the surface would never end.
         sticky_action_prob: probability of repeating the last action.
         difficulty_ramping: whether games get harder over time.
+        render_mode: ``rgb_array``, or None.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
-    def __init__(self, game: str, use_minimal_action_set: bool = False, idle_limit: int | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        game: str,
+        use_minimal_action_set: bool = False,
+        idle_limit: int | None = None,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ):
+        self.render_mode = render_mode
         self._game = Environment(game, **kwargs)
         self._seeded = False
         self._idle_limit = idle_limit
@@ -46,6 +56,14 @@ class MinAtar(gym.Env[Array, Any]):
 
     def _observe(self) -> Array:
         return self._game.state().astype(np.uint8)
+
+    def render(self) -> Array:
+        """The cells, each 16×16 pixels in the colour of its last object, (160, 160, 3), uint8."""
+        state = self._observe()
+        channels = np.arange(1, state.shape[-1] + 1)
+        colors = colormaps["turbo"](channels / len(channels), bytes=True)[:, :3]
+        palette = np.concatenate([np.zeros((1, 3), np.uint8), colors])
+        return palette[(state * channels).max(-1)].repeat(16, 0).repeat(16, 1)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)

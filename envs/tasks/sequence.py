@@ -30,6 +30,9 @@ class TaskSequence:
         num_tasks: number of visits; overrides ``cycles``.
         seed: seed of the order and of everything random in a shift (permutations, ...). It belongs to the benchmark, so
             that all runs, whatever their own seed, have the same tasks.
+        score: the headline of tables and reports: ``return``, of the agent's rewards; the score of the whole ``game``,
+            of the task's own rewards; ``success``; or ``reward-rate``, for environments without end. The others are
+            recorded too.
         family: the kind of environments; selects an agent's settings for this family, if it has any.
         source: where the benchmark comes from, and what was substituted.
         name: name of the sequence.
@@ -41,6 +44,7 @@ class TaskSequence:
     switches: Literal["hidden", "signalled", "task-id"] = "signalled"
     num_tasks: PositiveInt | None = None
     seed: NonNegativeInt = 0
+    score: Literal["return", "game", "success", "reward-rate"] = "return"
     family: str = ""
     source: str = ""
     name: str = "sequence"

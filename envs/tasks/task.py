@@ -25,7 +25,7 @@ class Task:
         steps: the budget in environment steps, summed over the parallel environments.
         kwargs: passed to the environment's constructor.
         shifts: applied in order to observations and rewards, in reverse order to actions.
-        actions: the environment's actions that the agent can choose from; by default all.
+        actions: the environment's actions that the agent can choose from, counted from 0; by default all.
         noop: the offered action that replaces actions which only other tasks of the sequence have.
         mission: the text of a MiniGrid or BabyAI environment: ``shown``, as ids of words behind the entries of the
             picture; ``hidden``; or ``blank``, the control: ids that are all 0. By default it is hidden, with a warning

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import inspect
 import re
@@ -22,22 +21,30 @@ from neoteny.runners.experiments.experiment import Experiment, Run, plain
 
 
 def parse_value(text: str) -> Any:
-    """A value as YAML reads it, except that ``3e-4`` is a number too.
+    """A value as in the YAML files.
 
     Raises:
         ConfigError: it is not YAML.
     """
     try:
-        value = yaml.safe_load(text)
+        return configs.parse_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{text!r} is not a value that YAML can read") from error
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return float(value)
+
+
+def parse_count(text: str) -> int:
+    """A whole number, which may be written as ``1e5``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = parse_value(text)
+    if type(value) is not int:
+        raise ValueError(text)
     return value
 
 
-parse_value.__name__ = "YAML"  # what argparse calls it in errors
+parse_value.__name__, parse_count.__name__ = "YAML", "int"  # what argparse calls them in errors
 
 
 class Parser(argparse.ArgumentParser):
@@ -180,10 +187,13 @@ def _add_run(parser: Parser) -> None:
         elif field.default == ():
             group.add_argument(option, nargs="+", default=(), metavar="X", help=documented[field.name])
         else:
-            group.add_argument(option, default=field.default, metavar="X", help=documented[field.name])
+            read = parse_value if isinstance(field.default, int) else str
+            group.add_argument(option, type=read, default=field.default, metavar="X", help=documented[field.name])
     group.add_argument("--num-envs", type=parse_value, metavar="N", help="short for --agent.num_envs")
-    group.add_argument("--steps-per-task", type=int, metavar="N", help="replaces every task's budget")
-    group.add_argument("--num-tasks", type=int, metavar="N", help="visits: the sequence is cut, or cycled through")
+    group.add_argument("--steps-per-task", type=parse_count, metavar="N", help="replaces every task's budget")
+    group.add_argument(
+        "--num-tasks", type=parse_count, metavar="N", help="visits: the sequence is cut, or cycled through"
+    )
     group.add_argument("--print-config", action="store_true", help="print the complete resolved settings and exit")
 
 

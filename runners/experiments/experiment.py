@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from gymnasium.spaces import Box
-from pydantic import ConfigDict, NonNegativeInt, PositiveInt, field_validator
+from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -35,6 +35,7 @@ class Run:
         threads: torch's threads. Part of the result: other counts sum in another order.
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
             moment end truncated.
+        timeout: seconds within which the processes of backend async have to answer.
         metrics: functions of your own that read numbers off the agent ten times in each task, as module:function.
     """
 
@@ -44,6 +45,7 @@ class Run:
     fresh: bool = False
     threads: PositiveInt = 1
     segment_steps: PositiveInt = 200_000
+    timeout: PositiveFloat = 300.0
     metrics: tuple[str, ...] = ()
 
     @field_validator("metrics")
@@ -114,6 +116,7 @@ class Experiment:
             segment_steps=self.run.segment_steps,
             multiple_of=self.rollout,
             advance=False,
+            timeout=self.run.timeout,
         )
 
     def as_seen(self, env: ContinualVecEnv) -> VecEnv:

@@ -1,4 +1,4 @@
-"""Plots: return and spectral norm, by task or over all tasks."""
+"""Plots: return (or another measure) and spectral norm, by task or over all tasks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from neoteny.runners.reports.scores import Runs, Scores, interval, scores
 CURVES = 6
 
 
-def plot(runs: Runs, file: Path, title: str) -> None:
-    """Return and the largest spectral norm: task by task for a few methods, over all tasks for many."""
+def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
+    """A measure and the largest spectral norm: task by task for a few methods, over all tasks for many."""
     many = len(runs) > CURVES
     height = 1.2 + 0.27 * len(runs) if many else 4
     figure, axes = plt.subplots(1, 2, figsize=(11, height), layout="constrained", sharey=many)
-    panels = (("return_mean", "mean return"), ("spectral_norm_max", "largest spectral norm at a task's end"))
+    panels = (
+        (f"{measure}_mean", f"mean {measure.replace('_', ' ')}"),
+        ("spectral_norm_max", "largest spectral norm at a task's end"),
+    )
     for axis, (column, label) in zip(axes, panels, strict=True):
         (dots if many else curves)(axis, {name: scores(seeds, column) for name, seeds in runs.items()}, label)
         axis.grid(alpha=0.25)

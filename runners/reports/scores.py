@@ -27,7 +27,7 @@ def read_runs(folder: Path) -> Runs:
 def scores(seeds: Seeds, column: str) -> Scores:
     """(seeds × tasks); only tasks that every seed has finished."""
     tasks = min(len(rows) for rows in seeds.values())
-    return np.array([[float(row[column]) for row in rows[:tasks]] for rows in seeds.values()])
+    return np.array([[float(row.get(column) or "nan") for row in rows[:tasks]] for rows in seeds.values()])
 
 
 def interval(values: Scores, draws: int = 5000) -> tuple[float, float, float]:

@@ -33,12 +33,23 @@ def table(runs: Runs, column: str) -> str:
     return "\n".join([lines[0], "|---|" + "---:|" * (len(grid[0]) - 1), *lines[1:]])
 
 
-def solved_table(seeds: Seeds, threshold: float) -> str:
+def measured(runs: Runs, measure: str) -> list[str]:
+    """Markdown: a measure over each task, and at its end, with headings."""
+    name = measure.replace("_", " ")
+    return [
+        f"## Mean {name} of each task",
+        table(runs, f"{measure}_mean"),
+        f"## {name.capitalize()} at each task's end",
+        table(runs, f"{measure}_final"),
+    ]
+
+
+def solved_table(seeds: Seeds, threshold: float, measure: str = "return") -> str:
     """Markdown: for agents trained from scratch on each task, in how many seeds the end of the budget is solved."""
-    final = scores(seeds, "return_final")
+    final = scores(seeds, f"{measure}_final")
     rows = next(iter(seeds.values()))
     lines = [
-        "| environment | steps | solved | return at the end: median | worst seed |",
+        f"| environment | steps | solved | {measure.replace('_', ' ')} at the end: median | worst seed |",
         "|---|---:|---:|---:|---:|",
     ]
     for task, values in enumerate(final.T):
@@ -52,6 +63,6 @@ def write_rows(runs: Runs, file: Path) -> None:
     """Every row of every tasks.csv, with its method and seed."""
     with file.open("w", newline="") as lines:
         rows = [{"method": m, "seed": s, **row} for m, seeds in runs.items() for s, r in seeds.items() for row in r]
-        writer = csv.DictWriter(lines, list(rows[0]))
+        writer = csv.DictWriter(lines, list({key: None for row in rows for key in row}))
         writer.writeheader()
         writer.writerows(rows)

@@ -61,7 +61,8 @@ class Chain:
 
     def _display(self) -> Display:
         total = sum(segment.steps for segment in self.experiment.segments)
-        return Display(total, self.folder.state["step"], len(self.experiment.sequence.visits))
+        sequence = self.experiment.sequence
+        return Display(total, self.folder.state["step"], len(sequence.visits), sequence.score)
 
     def _resume(self) -> Continual | None:
         path = self.folder.agent
@@ -81,8 +82,9 @@ class Chain:
             row = recorder.row(step)
             tasks.add(row)
             recorder.display.task_done(row)
-            for key in ("return_mean", "return_final"):
-                logger.record(f"task/{key}", row[key])
+            for key in row:
+                if key.endswith(("_mean", "_final")):
+                    logger.record(f"task/{key}", row[key])
             recorder.begin_visit()
         logger.dump(step)
         if agent.ep_info_buffer is not None:

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neoteny.plasticity.survey import ACTED_ON
+from neoteny.runners.measures import shown
 
 
 def number(value: float) -> str:
@@ -39,7 +40,7 @@ class RateColumn(ProgressColumn):
 class Display:
     """The progress of a run: a live line on a terminal, one line per task elsewhere."""
 
-    def __init__(self, total_steps: int, done_steps: int, visits: int):
+    def __init__(self, total_steps: int, done_steps: int, visits: int, headline: str = "return"):
         self.console = Console(file=sys.stderr, soft_wrap=True)
         self.visits = visits
         self.progress = Progress(
@@ -50,12 +51,12 @@ class Display:
             TimeElapsedColumn(),
             TextColumn("<"),
             TimeRemainingColumn(),
-            TextColumn("return {task.fields[last]}"),
+            TextColumn("{task.fields[headline]} {task.fields[last]}"),
             console=self.console,
             disable=not self.console.is_terminal,
             speed_estimate_period=60,
         )
-        self.bar = self.progress.add_task("", total=total_steps, completed=done_steps, last="—")
+        self.bar = self.progress.add_task("", total=total_steps, completed=done_steps, last="—", headline=headline)
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -73,10 +74,11 @@ class Display:
         self.progress.update(self.bar, completed=steps)
 
     def task_done(self, row: dict[str, Any]) -> None:
+        name = row["headline"]
         self.progress.console.print(
             f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} "
-            f"return {number(row['return_mean'])} over the task, "
-            f"{number(row['return_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)",
+            f"{name.replace('_', ' ')} {number(row[f'{name}_mean'])} over the task, "
+            f"{number(row[f'{name}_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)",
             highlight=False,
         )
 
@@ -90,25 +92,23 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
         coverage: what is done with each matrix, by name.
     """
     table = Table(title=title, title_justify="left")
-    for column in (
-        "task",
-        "environment",
-        "steps",
-        "episodes",
-        "return (mean)",
-        "return (end)",
-        "largest σ₁",
-    ):
+    names = shown(rows)
+    columns = [f"{name.replace('_', ' ')} ({when})" for name in names for when in ("mean", "end")]
+    for column in ("task", "environment", "steps", "episodes", *columns, "largest σ₁"):
         table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)
+    keys = [f"{name}_{when}" for name in names for when in ("mean", "final")]
     for row in rows:
         table.add_row(
             str(int(row["task"]) + 1),
             row["name"],
             f"{int(row['steps']):,}",
             f"{int(row['episodes']):,}",
-            *(number(float(row[key])) for key in ("return_mean", "return_final", "spectral_norm_max")),
+            *(number(float(row.get(key) or "nan")) for key in (*keys, "spectral_norm_max")),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for row in rows:
+        if note := row.get("note"):
+            print(f"Task {int(row['task']) + 1}: {note}; see reward rate")
     left = {name: what for name, what in coverage.items() if what != ACTED_ON}
     if rows and "acted_on" in rows[-1] and len(left) < len(coverage):
         rest = "; ".join(f"{', '.join(names)} ({what})" for what, names in _by_value(left).items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from neoteny.agents import Continual
 from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
-from neoteny.runners.measures import Returns, measure
+from neoteny.runners.measures import HEADLINES, VisitMeasures, measure
 from neoteny.runners.runs.display import Display
 
 #: Networks are looked at this often per task.
@@ -23,34 +23,27 @@ LOG_EVERY = 1024
 
 
 class Recorder(BaseCallback):
-    """Collects the returns of a visit, rollout by rollout, and logs them with everything else."""
+    """Measures a visit, rollout by rollout, and logs that with everything else."""
 
     def __init__(self, experiment: Experiment, display: Display):
         super().__init__()
         self.experiment = experiment
         self.display = display
+        self.headline = HEADLINES[experiment.sequence.score]
         rollouts = -(-LOG_EVERY // experiment.rollout)
         self.log_every = rollouts * experiment.agent.rollout_length  # steps of one environment
         self.begin_visit()
 
-    def begin_visit(
-        self,
-        ended: Sequence[Sequence[float]] = (),
-        cuts: Sequence[int] = (),
-        steps: int = 0,
-        seconds: float = 0.0,
-    ) -> None:
+    def begin_visit(self, measures: Mapping[str, Any] | None = None, steps: int = 0, seconds: float = 0.0) -> None:
         """A visit begins, or goes on after what is given."""
-        self.visit_returns = Returns(ended, cuts)
+        self.visit = VisitMeasures(measures)
         self.steps = steps
         self.seconds = seconds
-        self.returns: list[float] = []
-        self.lengths: list[int] = []
+        self.ended: dict[str, list[float]] = {}
 
     def state(self) -> dict[str, Any]:
         """What :meth:`begin_visit` takes, to go on in another process."""
-        ended, cuts = self.visit_returns.ended, self.visit_returns.cuts
-        return {"ended": ended, "cuts": cuts, "steps": self.steps, "seconds": self.seconds}
+        return {"measures": self.visit.state(), "steps": self.steps, "seconds": self.seconds}
 
     def begin_segment(self, segment: Segment) -> None:
         """A segment begins."""
@@ -59,11 +52,12 @@ class Recorder(BaseCallback):
         self.look_every = max(1, stretches // LOOKS_PER_TASK)
         self.display.task(segment.visit.index, segment.visit.task.label)
         self.started = time.perf_counter()
+        self.logged, self.paid = self.steps, 0.0
 
     def end_segment(self) -> None:
         """It has come to its end."""
         self.seconds += time.perf_counter() - self.started
-        self.visit_returns.cut(self.steps)
+        self.visit.cut(self.steps)
         if self.steps % self.log_every:
             self.log_episodes()
 
@@ -79,10 +73,9 @@ class Recorder(BaseCallback):
         dones = self.locals["dones"]
         if dones.any():
             infos = self.locals["infos"]
-            for episode in (infos[i]["episode"] for i in np.flatnonzero(dones) if "episode" in infos[i]):
-                self.visit_returns.add(self.steps, episode["l"], episode["r"])
-                self.returns.append(episode["r"])
-                self.lengths.append(episode["l"])
+            for i in np.flatnonzero(dones):
+                for name, value in self.visit.add(self.steps, infos[i]).items():
+                    self.ended.setdefault(name, []).append(value)
         return True
 
     @property
@@ -100,18 +93,29 @@ class Recorder(BaseCallback):
     def log_episodes(self) -> None:
         """Log what has ended since the last time."""
         record = self.logger.record
-        if self.returns:
-            record("rollout/return", mean(self.returns))
-            record("rollout/length", mean(self.lengths))
-            record(f"return/{self.segment.visit.task.label}", mean(self.returns))
-            self.display.update(self.num_timesteps, mean(self.returns))
-        else:
-            self.display.update(self.num_timesteps)
-        record("rollout/episodes", len(self.returns))
+        label = self.segment.visit.task.label
+        found = {name: mean(values) for name, values in self.ended.items()}
+        found |= self._reward_rate()
+        for name, value in found.items():
+            record(f"rollout/{name}", value)
+            if name in ("return", "score", "success"):
+                record(f"{name}/{label}", value)
+        self.display.update(self.num_timesteps, found.get(self.headline))
+        record("rollout/episodes", len(self.ended.get("return", ())))
         record("task/index", self.segment.visit.index)
         elapsed = time.perf_counter() - self.started
         record("time/steps_per_second", (self.num_timesteps - self.first_step) / elapsed)
-        self.returns, self.lengths = [], []
+        self.ended = {}
+
+    def _reward_rate(self) -> dict[str, float]:
+        """The reward per environment step since the last time."""
+        steps = (self.steps - self.logged) * self.training_env.num_envs
+        if not steps:
+            return {}
+        before, self.paid = self.paid, float(self.training_env.get_attr("tally")[0].paid.sum())
+        self.logged = self.steps
+        self.visit.rate.add(steps, self.paid - before)
+        return {"reward_rate": (self.paid - before) / steps}
 
     def log_networks(self) -> dict[str, float]:
         """Log all metrics."""
@@ -130,8 +134,8 @@ class Recorder(BaseCallback):
             "task": visit.index,
             "name": visit.task.label,
             "steps": steps,
-            "episodes": len(self.visit_returns.ended),
-            **self.visit_returns.summary(),
+            "headline": self.headline,
+            **self.visit.row(),
             "spectral_norm_max": max(norms),
             "acted_on": round(self.agent.acted_on(), 4),
             "seconds": round(self.seconds, 2),

@@ -33,6 +33,7 @@ def learn(
 
     Raises:
         NonFiniteError: training has diverged.
+        EnvironmentFault: an environment has broken.
     """
     agent = _begin(experiment, segment, agent, env)
     seed = segment.seed(experiment.run.seed)

@@ -29,6 +29,7 @@ class QRDQN(Continual, sb3_contrib.QRDQN):
 
 SMALL = {"policy_kwargs": {"net_arch": [16, 16]}}
 PPO = SMALL | {"n_steps": 32, "batch_size": 16, "n_epochs": 2}
+RECURRENT = PPO | {"policy_kwargs": {"net_arch": [16, 16], "lstm_hidden_size": 8}}
 OFF_POLICY = SMALL | {"buffer_size": 1000, "learning_starts": 20, "batch_size": 16}
 GREEDY = OFF_POLICY | {"train_freq": 2, "exploration_fraction": 0.9, "target_update_interval": 10}
 QUANTILES = GREEDY | {"policy_kwargs": {"net_arch": [16, 16], "n_quantiles": 10}}
@@ -47,21 +48,31 @@ class Case:
     settings: Mapping[str, Any]
     steps: int
     updates: int
+    policy: str = "MlpPolicy"
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         policy = dict(self.settings["policy_kwargs"])  # a copy: some algorithms write into it
         return {**self.settings, "policy_kwargs": policy, "device": "cpu", "seed": 0, **more}
 
     def make(self, **more: Any) -> Any:
-        return self.ours("MlpPolicy", self.env, **self.arguments(**more))
+        return self.ours(self.policy, self.env, **self.arguments(**more))
 
     def make_stock(self, **more: Any) -> Any:
-        return self.stock("MlpPolicy", self.env, **self.arguments(**more))
+        return self.stock(self.policy, self.env, **self.arguments(**more))
 
 
 CASES = {
     "ppo": Case(agents.PPO, sb3.PPO, "CartPole-v1", PPO, steps=160, updates=10),
     "ppo-continuous": Case(agents.PPO, sb3.PPO, "Pendulum-v1", PPO, steps=160, updates=10),
+    "recurrent-ppo": Case(
+        agents.RecurrentPPO,
+        sb3_contrib.RecurrentPPO,
+        "CartPole-v1",
+        RECURRENT,
+        steps=160,
+        updates=10,
+        policy="MlpLstmPolicy",
+    ),
     "a2c": Case(A2C, sb3.A2C, "CartPole-v1", SMALL | {"n_steps": 8}, steps=160, updates=20),
     "dqn": Case(agents.DQN, sb3.DQN, "CartPole-v1", GREEDY, steps=60, updates=20),
     "qrdqn": Case(QRDQN, sb3_contrib.QRDQN, "CartPole-v1", QUANTILES, steps=60, updates=20),

@@ -20,7 +20,6 @@ from neoteny.agents import AGENTS, AgentConfig, Continual, Encoded, Network, Rep
 from neoteny.plasticity import L2Init
 
 FILES = sorted((configs.FOLDER / "agents").glob("*.yaml"))
-ENVS = {"ppo": "CartPole-v1", "dqn": "CartPole-v1", "sac": "Pendulum-v1"}
 
 
 def built(name: str) -> tuple[type[Continual], Any]:
@@ -30,9 +29,11 @@ def built(name: str) -> tuple[type[Continual], Any]:
 
 
 def environment(name: str, num_envs: int) -> VecEnv:
-    if "atari" in name:
+    if name.endswith("procgen"):
+        return DummyVecEnv([lambda: FakeImageEnv(screen_height=64, screen_width=64, n_channels=3)] * num_envs)
+    if name.endswith(("atari", "vizdoom")):
         return DummyVecEnv([lambda: FakeImageEnv(screen_height=84, screen_width=84, n_channels=4)] * num_envs)
-    return make_vec_env(ENVS[name.split("-")[0]], num_envs)
+    return make_vec_env("Pendulum-v1" if name.startswith("sac") else "CartPole-v1", num_envs)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])
@@ -43,7 +44,7 @@ def test_every_yaml_makes_an_agent(name: str) -> None:
     for field in dataclasses.fields(config):
         if field.name not in ("network", "num_envs", "normalize", "optimizer", "clip_range", "train_freq"):
             assert getattr(agent, field.name) == getattr(config, field.name), field.name
-    frequency = agent.n_steps if name.startswith("ppo") else agent.train_freq.frequency
+    frequency = agent.n_steps if "ppo" in name else agent.train_freq.frequency
     assert config.rollout_length == frequency
 
 

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from neoteny import configs
 from neoteny.agents import DQN, PPO, SAC, DQNConfig, Network, OneHot, PPOConfig, SACConfig, SmallCNN, encoder_for
+from neoteny.agents.encoders import ImpalaCNN
 from neoteny.agents.networks import LeakyReLU01, rebuild_
 from neoteny.plasticity import L2
 
@@ -117,6 +119,54 @@ def test_the_small_convolution_refuses_what_it_cannot_see(space: spaces.Space[An
         SmallCNN(space)
 
 
+# IMPALA's residual network ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (3, 64, 64), (4, 36, 50)], ids=str)
+def test_impala_by_its_equations(shape: tuple[int, ...]) -> None:
+    """With torch's functions and the encoder's weights, in the order in which the paper's figure has them."""
+    encoder = ImpalaCNN(spaces.Box(0, 1, shape, np.float32))
+    weights = iter([p.detach() for p in encoder.parameters()])
+    picture = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    x = picture if shape[0] < shape[2] else picture.permute(0, 3, 1, 2)
+    for channels in (16, 32, 32):
+        x = F.max_pool2d(F.conv2d(x, next(weights), next(weights), padding=1), 3, 2, 1)
+        assert x.shape[1] == channels
+        for _ in range(2):
+            inner = F.conv2d(x.clamp(min=0), next(weights), next(weights), padding=1)
+            x = x + F.conv2d(inner.clamp(min=0), next(weights), next(weights), padding=1)
+    expected = F.linear(x.clamp(min=0).flatten(1), next(weights), next(weights)).clamp(min=0)
+    assert next(weights, None) is None
+    assert encoder.features_dim == 256
+    torch.testing.assert_close(encoder(picture), expected)
+
+
+def test_impala_has_the_weights_of_the_published_network() -> None:
+    """97,600 in its fifteen convolutions and 2048 · 256 + 256 in the layer after them, for Procgen's pictures."""
+    encoder = ImpalaCNN(spaces.Box(0, 255, (3, 64, 64), np.uint8))
+    assert sum(p.numel() for p in encoder.parameters()) == 97_600 + 524_544
+
+
+@pytest.mark.parametrize("space", [spaces.Box(0, 1, (9,)), spaces.Box(0, 1, (8, 8)), spaces.Discrete(3)], ids=str)
+def test_impala_refuses_what_is_no_picture(space: spaces.Space[Any]) -> None:
+    with pytest.raises(ValueError, match="impala-cnn needs a Box of pixels"):
+        ImpalaCNN(space)
+
+
+def test_procgens_agent_sees_pixels_between_0_and_1() -> None:
+    _, settings = configs.load("agents", "ppo-procgen")
+    config = configs.build(PPOConfig, {k: v for k, v in settings.items() if k != "algorithm"}, "agent")
+    assert config.num_envs * config.n_steps == 8 * config.batch_size
+    env = FakeImageEnv(screen_height=64, screen_width=64, n_channels=3)
+    agent = PPO(env=env, **config.arguments(), device="cpu", seed=0)
+    encoder = agent.policy.features_extractor
+    assert isinstance(encoder, ImpalaCNN)
+    seen: list[Tensor] = []
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    agent.predict(np.full((64, 64, 3), 255, np.uint8))
+    assert (seen[0] == 1).all()
+
+
 # Pictures, roles --------------------------------------------------------------------------------------------
 
 
@@ -190,7 +240,8 @@ def test_an_output_layer_gets_no_norm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("flatten", FlattenExtractor), ("one-hot", OneHot), ("small-cnn", SmallCNN)]
+    ("name", "expected"),
+    [("flatten", FlattenExtractor), ("one-hot", OneHot), ("small-cnn", SmallCNN), ("impala-cnn", ImpalaCNN)],
 )
 def test_an_encoder_may_be_named(name: str, expected: type) -> None:
     config = PPOConfig(network=Network(encoder=name))

@@ -121,6 +121,7 @@ def test_an_agent_has_the_settings_that_mean_something_to_it() -> None:
     kinds = {name: type(case.make().at_switch) for name, case in CASES.items() if name != "ppo-continuous"}
     assert kinds == {
         "ppo": AtSwitch, "a2c": AtSwitch, "dqn": DQNAtSwitch, "qrdqn": ReplayAtSwitch, "sac": SACAtSwitch,
+        "recurrent-ppo": AtSwitch,
     }  # fmt: skip
     for name, agent in AGENTS.items():
         assert type(agent.Config().at_switch) is kinds[name]  # type: ignore[attr-defined]

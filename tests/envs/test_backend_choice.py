@@ -5,12 +5,20 @@ from __future__ import annotations
 import logging
 import sys
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from counting_env import ID
 
-from neoteny.envs import ConfigError, Task, backends
-from neoteny.envs.backends import AsyncBackend, EnvPoolBackend, GymnasiumBackend, VectorBackend, make_backend
+from neoteny.envs import ConfigError, ContinualVectorEnv, Task, TaskSequence, backends
+from neoteny.envs.backends import (
+    AsyncBackend,
+    AtariBackend,
+    EnvPoolBackend,
+    GymnasiumBackend,
+    VectorBackend,
+    make_backend,
+)
 from neoteny.envs.shifts import parse_shift
 
 envpool = pytest.importorskip("envpool")
@@ -48,10 +56,10 @@ GRAVITY = parse_shift({"shift": "dynamics", "set": {"gravity": 5}})
         ),
         (
             Task("ALE/Pong-v5", 1),
-            VectorBackend,
+            AtariBackend,
             "ALE/Pong-v5: EnvPool does not have it; running it in its own vector environment",
         ),
-        (Task("Pong-v5", 1, kwargs={"full_action_space": True}), EnvPoolBackend, ""),  # nobody else's id
+        (Task("Pong-v5", 1, kwargs={"full_action_space": True}), AtariBackend, ""),  # nobody else's id
         (Task("CartPole-v1", 1, backend="vector"), VectorBackend, ""),
         (Task("CartPole-v1", 1, backend="async"), AsyncBackend, ""),
         (Task("counting_env:Counting-v0", 1), GymnasiumBackend, "counting_env:Counting-v0: EnvPool does not have it; "
@@ -88,7 +96,15 @@ def test_kwargs_mean_what_gymnasium_says() -> None:
             Task("MiniGrid-Unlok-v0", 1, backend="gymnasium"),
             "env: no environment 'MiniGrid-Unlok-v0' is registered; did you mean 'MiniGrid-Unlock-v0'?",
         ),
-        (Task("!", 1), "env: no environment '!' is registered"),
+        (
+            Task("MyMaze-v0", 1),  # a near name may be another's, so both are said
+            "env: no environment 'MyMaze-v0' is registered; did you mean 'Maze-v0'? (one of your own is named with its "
+            "module, my_env:MyMaze-v0)",
+        ),
+        (
+            Task("Echo-v0", 1),  # the nearest of a thousand names is none that was meant
+            "env: no environment 'Echo-v0' is registered (one of your own is named with its module, my_env:Echo-v0)",
+        ),
         (
             Task("MiniGrid-Empty-5x5-v0", 1, kwargs={"sise": 6}),
             "kwargs: MiniGrid-Empty-5x5-v0 cannot be made with {'sise': 6}: ",
@@ -137,6 +153,10 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str, users: tuple[str, .
             "env: 'Meta-World/hammer-v3' needs the extra 'metaworld': pip install 'neoteny[metaworld]'",
         ),
         (
+            "Vizdoom/Basic-v1", "vizdoom", "neoteny.envs.suites.vizdoom",
+            "env: 'Vizdoom/Basic-v1' needs the extra 'vizdoom': pip install 'neoteny[vizdoom]'",
+        ),
+        (
             "Ant-v5", "mujoco", "gymnasium.envs.mujoco",
             "env: 'Ant-v5' needs the extra 'mujoco': pip install 'neoteny[mujoco]'",
         ),
@@ -145,7 +165,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str, users: tuple[str, .
             "env: 'ALE/Pong-v5' needs the package 'ale_py', which is not installed",
         ),
     ],
-    ids=["minatar", "metaworld", "mujoco", "ale_py"],
+    ids=["minatar", "metaworld", "vizdoom", "mujoco", "ale_py"],
 )  # fmt: skip
 @pytest.mark.parametrize("backend", ["auto", "async"])
 def test_missing_extra(
@@ -156,3 +176,47 @@ def test_missing_extra(
     with pytest.raises(ConfigError) as caught:
         make_backend(Task(env, 1, backend=backend, shifts=shifts), 1, 0)  # type: ignore[arg-type]
     assert str(caught.value) == message
+
+
+def without_qt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let EnvPool find no Qt, as on a system that lacks it."""
+    import envpool.procgen as module
+
+    for name in module._PROCGEN_EXPORTS & set(vars(module)):
+        monkeypatch.delattr(module, name)
+    missing = ImportError("libQt5Gui.so.5: cannot open shared object file: No such file or directory")
+    monkeypatch.setattr(module, "_PROCGEN_IMPORT_ERROR", missing)
+
+
+def test_missing_system_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_qt(monkeypatch)
+    with pytest.raises(ConfigError) as caught:
+        make_backend(Task("StarpilotEasy-v0", 1), 1, 0)
+    assert str(caught.value) == (
+        "env: 'StarpilotEasy-v0' needs the system package 'libqt5gui5': apt-get install libqt5gui5"
+    )
+
+
+def test_another_library_that_is_missing_is_named() -> None:
+    """Whatever cannot be imported when an environment is made, the error says so in one line."""
+
+    def make() -> None:
+        raise ImportError("libwhatever.so.1: cannot open shared object file")
+
+    gym.register("Unlinked-v0", make)
+    with pytest.raises(ConfigError, match=r"^env: Unlinked-v0 cannot be made: libwhatever\.so\.1: cannot open"):
+        make_backend(Task("Unlinked-v0", 1), 1, 0)
+    del gym.registry["Unlinked-v0"]
+
+
+class Wrapped(gym.Wrapper):  # type: ignore[type-arg]
+    """An environment whose class is a wrapper, as Meta-World's are."""
+
+    def __init__(self) -> None:
+        super().__init__(gym.make("CartPole-v1"))
+
+
+def test_a_wrapper_may_be_registered() -> None:
+    gym.register("Wrapped-v0", Wrapped)
+    ContinualVectorEnv(TaskSequence((Task("Wrapped-v0", 2),)), 2).close()
+    del gym.registry["Wrapped-v0"]

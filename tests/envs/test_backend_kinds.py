@@ -36,7 +36,7 @@ def rollout(backend: Backend, steps: int, rng: np.random.Generator) -> list[np.n
     for _ in range(steps):
         shape = (len(observations), *space.shape)  # type: ignore[misc]
         drawn = rng.integers(space.n, size=shape) if isinstance(space, spaces.Discrete) else rng.uniform(-1, 1, shape)
-        observations, *rest = backend.step(drawn)
+        observations, *rest = backend.step(drawn)[:4]
         out += [observations.copy(), *rest]
         ended = rest[1] | rest[2]
         if ended.any():
@@ -76,7 +76,7 @@ def test_vectorised_cartpole_is_cartpole() -> None:
     for _ in range(600):
         actions = upright(observations)
         actions[2:] = rng.integers(2, size=2)
-        observations, rewards, terminated, truncated = ours.step(actions)
+        observations, rewards, terminated, truncated = ours.step(actions)[:4]
         expected = [env.step(action) for env, action in zip(theirs, actions, strict=True)]
         np.testing.assert_allclose(observations, [out[0] for out in expected], rtol=1e-6, atol=1e-7)
         np.testing.assert_array_equal(rewards, [out[1] for out in expected])
@@ -113,7 +113,7 @@ def test_cartpole_is_truncated_at_its_time_limit(env: str, kwargs: dict[str, int
     pool = make(env, "vector", 2, **kwargs)
     observations, early = pool.reset(), 4
     for step in range(1, limit + early + 1):
-        observations, _, terminated, truncated = pool.step(upright(observations))
+        observations, _, terminated, truncated = pool.step(upright(observations))[:4]
         assert not terminated.any()
         assert truncated.tolist() == [step == limit + early, step == limit]
         if step == early:
@@ -172,7 +172,7 @@ def test_vector_environment_that_resets_in_the_same_step() -> None:
     assert pool.observation_space == spaces.Box(0, 1000, (2,), np.float32)
     first = pool.reset()
     assert (first.tolist(), first.dtype) == ([[0, 5], [0, 5]], np.float32)
-    observations, _, terminated, truncated = pool.step(np.array([GO, BOTH]))
+    observations, _, terminated, truncated = pool.step(np.array([GO, BOTH]))[:4]
     assert (observations.tolist(), observations.dtype) == ([[0, 6], [0, 6]], np.float32)  # the last, not the next one
     assert (terminated.tolist(), truncated.tolist()) == ([False, True], [False, True])
     pool.reset_where(truncated, observations)
@@ -194,7 +194,7 @@ def test_ale_shows_the_last_frames_at_an_ending_and_then_the_first_of_the_next_e
     pool = make("ALE/Pong-v5", "vector", 3, **SHORT_PONG)
     before, endings, rng = pool.reset().copy(), 0, np.random.default_rng(0)
     for _ in range(50):
-        observations, _, terminated, truncated = pool.step(rng.integers(6, size=3))
+        observations, _, terminated, truncated = pool.step(rng.integers(6, size=3))[:4]
         np.testing.assert_array_equal(observations[:, :3], before[:, 1:])
         last = observations.copy()
         if (ended := terminated | truncated).any():

@@ -40,7 +40,7 @@ def test_fixed_layouts_agree_step_by_step(env: str) -> None:
     ends = 0
     for _ in range(2000):
         action = rng.choice(7, size=1, p=[0.14, 0.14, 0.4, 0.08, 0.08, 0.08, 0.08])
-        out, expected = ours.step(action), theirs.step(action)
+        out, expected = ours.step(action)[:4], theirs.step(action)[:4]
         np.testing.assert_array_equal(out[0], expected[0])
         np.testing.assert_allclose(out[1], expected[1], atol=1e-6)
         np.testing.assert_array_equal(out[2:], expected[2:])
@@ -68,9 +68,9 @@ def test_endings(backend: str, env: str, actions: list[int], reward: float, term
     pool = make(f"MiniGrid-{env}-v0", backend)
     pool.reset()
     for action in actions[:-1]:
-        _, rewards, *ends = pool.step(np.array([action]))
+        _, rewards, *ends = pool.step(np.array([action]))[:4]
         assert (rewards[0], ends[0][0], ends[1][0]) == (0, False, False)
-    _, rewards, *ends = pool.step(np.array(actions[-1:]))
+    _, rewards, *ends = pool.step(np.array(actions[-1:]))[:4]
     assert rewards[0] == pytest.approx(reward)
     assert [end[0] for end in ends] == [terminated, truncated]
 
@@ -205,7 +205,7 @@ def play(env: str, backend: str, seed: int, longest: int, episodes: int = 2000) 
     returns, lengths = np.zeros(count), np.zeros(count, int)
     played: list[list[tuple[float, int]]] = [[] for _ in range(count)]
     while min(map(len, played)) < episodes // count:
-        observations, rewards, terminated, truncated = pool.step(scripted(observations, rng))
+        observations, rewards, terminated, truncated = pool.step(scripted(observations, rng))[:4]
         returns += rewards
         lengths += 1
         ended = terminated | truncated | (lengths >= longest)

@@ -175,7 +175,7 @@ def test_the_last_observation_of_an_episode_is_shifted_too() -> None:
     assert [last[1:].tolist() for last in info["final_obs"]] == [[1, 3], [1, 3]]
     assert observations[:, 1:].tolist() == [[3, 1], [3, 1]]
     np.testing.assert_allclose(rewards, 2 * 1.1 + 1)
-    np.testing.assert_allclose(info["episode"]["r"], 2 * 1.1 + 1)  # of what the agent is given
+    np.testing.assert_allclose(info["return"], 2 * 1.1 + 1)  # of what the agent is given
 
 
 def test_noise_is_a_function_of_run_visit_and_segment() -> None:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from neoteny import configs
-from neoteny.envs import ConfigError, ContinualVectorEnv, TaskSequence
+from neoteny.envs import ConfigError, ContinualVectorEnv, Task, TaskSequence
 from neoteny.envs.checker import CheckError, check_sequence
 from neoteny.envs.shifts import PermuteObservation
 
 PRESETS = configs.names("envs")
-#: Each of its ten environments compiles a large model, several times over.
-SLOW = ("cw10",)
-FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco"}
+#: Each of their environments compiles a large model, several times over.
+SLOW = ("cw10", "cw20")
+FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen", "vizdoom"}
 
 
 def load(name: str) -> TaskSequence:
-    """The preset; the test is skipped where the extra that it needs is not installed."""
+    """The preset; the test is skipped where the extra or the system package that it needs is not installed."""
     sequence = TaskSequence.load(name)
     try:
         ContinualVectorEnv(sequence.resized(num_tasks=1)).close()
     except ConfigError as error:
-        if "needs the extra" not in str(error):
+        if "needs the extra" not in str(error) and "needs the system package" not in str(error):
             raise
         pytest.skip(str(error))
     return sequence
@@ -31,7 +33,7 @@ def load(name: str) -> TaskSequence:
 @pytest.mark.parametrize("name", [pytest.param(p, marks=[pytest.mark.slow] * (p in SLOW)) for p in PRESETS])
 def test_preset_passes_the_checker(name: str) -> None:
     sequence = load(name)
-    assert check_sequence(sequence, steps=5 if name in SLOW else 20) > 0
+    assert check_sequence(sequence, steps=5 if name in SLOW else 20) > 0  # fewer than by default, for time
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -51,6 +53,24 @@ def test_the_tasks_of_a_preset_differ(name: str) -> None:
         return
     for one, two in zip(sequence.visits, sequence.visits[1:], strict=False):
         assert one.task != two.task or one.task.shifts
+
+
+def test_cw20_is_cw10_twice_and_a_task_has_another_entry_when_it_comes_again() -> None:
+    ten, twenty = (TaskSequence.load(name) for name in ("cw10", "cw20"))
+    assert [visit.task for visit in twenty.visits] == [visit.task for visit in ten.visits] * 2
+    told = dataclasses.replace(
+        twenty, switches="task-id", tasks=tuple(Task("Pendulum-v1", task.steps) for task in twenty.tasks)
+    )  # whose observations are quickly had
+    env = ContinualVectorEnv(told, 1)
+    entries = np.array([env.start(index)[0, 3:] for index in range(20)])
+    np.testing.assert_array_equal(entries, np.eye(20))
+    env.close()
+
+
+def test_c_chain_forgets_its_normalization_where_its_environments_are_made_anew() -> None:
+    for env, agent in (("dmc-walker", "ppo-c-chain-mujoco"), ("procgen-levels-chaser", "ppo-c-chain-procgen")):
+        assert TaskSequence.load(env).family == agent.rpartition("-")[2]
+        assert configs.load("agents", agent)[1]["at_switch"] == {"normalization": "reset"}
 
 
 @pytest.mark.parametrize("name", ["minigrid-seq", "cartpole-offset", "dmc-walker-small", "slippery-ant-small"])

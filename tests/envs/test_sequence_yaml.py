@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_yaml_means_what_it_says(tmp_path: Any) -> None:
         (
             lambda: read(cycels=2),
             "env.cycels: there is no such setting; the settings here are tasks, cycles, order, switches, "
-            "num_tasks, seed, family, source, name; "
+            "num_tasks, seed, score, family, source, name; "
             "did you mean 'cycles'?",
         ),
         (
@@ -55,8 +56,8 @@ def test_yaml_means_what_it_says(tmp_path: Any) -> None:
         (
             lambda: read_task(shifts=["permute-observations"]),
             "env.tasks.1.shifts.0: shift: 'permute-observations' is not known; choose from dynamics, flip-reward, "
-            "goal, noise-observation, offset-observation, permute-action, permute-observation, scale-observation, "
-            "scale-reward, slip, sticky-actions; "
+            "goal, noise-observation, offset-observation, permute-action, permute-observation, rotate-observation, "
+            "scale-observation, scale-reward, slip, sticky-actions; "
             "did you mean 'permute-observation'?",
         ),
         (
@@ -103,6 +104,25 @@ def test_every_wrong_setting_is_named() -> None:
         "env.tasks.0.steps",
         "env.cycles",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "steps"), [("1e5", 100_000), ("2.5e6", 2_500_000), ("1E3", 1000), ("1_0e+2", 1000), ("1.0e+3", 1000)]
+)
+def test_budgets_with_an_exponent(written: str, steps: int, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"tasks: [{{env: A-v0, steps: {written}, kwargs: {{size: {written}}}}}]")
+    (task,) = TaskSequence.load(str(file)).tasks
+    assert [task.steps, task.kwargs["size"]] == [steps, steps]
+    assert type(task.steps) is type(task.kwargs["size"]) is int
+
+
+@pytest.mark.parametrize("written", ["1.5", "1.5e0", "25e-1", "1e", "e5", ".inf"])
+def test_budgets_that_are_not_whole(written: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"tasks: [{{env: A-v0, steps: {written}}}]")
+    with pytest.raises(ConfigError, match=r"env\.tasks\.0\.steps: input should be "):
+        TaskSequence.load(str(file))
 
 
 def test_unknown_preset() -> None:

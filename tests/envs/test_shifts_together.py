@@ -39,6 +39,11 @@ from neoteny.envs.shifts import SHIFTS, Shift, parse_shift
         ({"shift": "noise-observation", "std": 1, "sd": 1}, "noise-observation.sd: .* std, ramp; did you mean 'std'?"),
         ({"shift": "scale-observation"}, "scale-observation.factor: this setting is required"),
         ({"shift": "scale-observation", "factor": [1, None]}, "scale-observation.factor: a number or a list"),
+        ({"shift": "rotate-observation"}, "rotate-observation.scales: this setting is required"),
+        ({"shift": "rotate-observation", "scales": "x"}, "rotate-observation.scales: a number or a list .* got 'x'"),
+        ({"shift": "rotate-observation", "scales": 0}, "rotate-observation.scales: numbers other than 0 .*, got 0"),
+        ({"shift": "rotate-observation", "scales": [1, 0]}, "rotate-observation.scales: numbers other than 0"),
+        ({"shift": "rotate-observation", "scales": 1, "ramp": 9}, "rotate-observation.ramp: there is no such setting"),
         ({"shift": "sticky-actions", "probability": 1.5}, "sticky-actions.probability: .* equal to 1, got 1.5"),
         ({"shift": "sticky-actions", "probability": -0.5}, "sticky-actions.probability: .* equal to 0, got -0.5"),
         ({"shift": "slip", "probability": 1.01}, "slip.probability: .* equal to 1, got 1.01"),
@@ -54,6 +59,11 @@ from neoteny.envs.shifts import SHIFTS, Shift, parse_shift
         ({"shift": "dynamics", "set": {"g": {"normal": [0, -1]}}}, "dynamics.set.g: normal takes a standard deviation"),
         ({"shift": "dynamics", "set": {"g": {"normal": [0]}}}, "dynamics.set.g: normal takes 2 numbers, got "),
         ({"shift": "dynamics", "set": {"g": {"choice": []}}}, "dynamics.set.g: choice takes at least one number"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": [1]}}}, "dynamics.set.g: per-seed takes a list of numbers"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": [[1], []]}}}, "dynamics.set.g: per-seed takes a list of"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": [[1, "x"]]}}}, "dynamics.set.g: per-seed takes finite .* 'x'"),
+        ({"shift": "dynamics", "set": {"g": {"per-seed": "no.csv"}}}, "dynamics.set.g: no.csv cannot be read"),
+        ({"shift": "dynamics", "set": {"g": {"per-sed": [[1]]}}}, "dynamics.set.g: a number or a distribution"),
         ({"shift": "dynamics", "set": {"g": {"unifrom": [1, 2]}}}, "dynamics.set.g: .* did you mean 'uniform'?"),
     ],
 )  # fmt: skip
@@ -77,10 +87,12 @@ def test_shifts_alone_need_neither_torch_nor_mujoco() -> None:
 # Any shifts, one after another, on any space
 
 finite = st.floats(-100, 100, width=32).map(lambda value: value + 0.0)  # no −0: numpy samples nothing from [0, −0]
+sizes = finite.filter(lambda value: abs(value) > 0.01)
 ramps = st.sampled_from([0, 1, 40, 1000])
 probabilities = st.floats(0, 1)
 OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "permute-observation": {},
+    "rotate-observation": {"scales": sizes | st.lists(sizes, min_size=3, max_size=3)},
     "offset-observation": {"value": finite | st.lists(finite, min_size=3, max_size=3), "ramp": ramps},
     "noise-observation": {"std": st.floats(0, 50), "ramp": ramps},
     "scale-observation": {"factor": finite | st.lists(finite, min_size=3, max_size=3), "ramp": ramps},

@@ -20,7 +20,7 @@ from neoteny.envs.shifts import parse_shift
 def test_an_episode_ends_and_the_next_begins_in_the_same_step() -> None:
     vector = ContinualVectorEnv(sequence(ID), num_envs=2)
     first, info = vector.reset()
-    assert info == {}
+    assert (info["task"].tolist(), info["env_id"].tolist()) == ([0, 0], [ID, ID])
     np.testing.assert_array_equal(first[:, 1:], [[0, 0], [0, 0]])
     vector.step(np.array([GO, GO]))
     observations, rewards, terminated, truncated, info = vector.step(np.array([GO, TERMINATE]))
@@ -29,12 +29,12 @@ def test_an_episode_ends_and_the_next_begins_in_the_same_step() -> None:
     assert (terminated.tolist(), truncated.tolist()) == ([False, True], [False, False])
     assert info["final_obs"][0] is None
     assert info["final_obs"][1].tolist() == [first[1, 0], 0, 2]
-    assert info["_final_obs"].tolist() == info["_episode"].tolist() == [False, True]
-    assert info["episode"]["r"][1] == pytest.approx(1.0 + 2.1)
-    assert info["episode"]["l"][1] == 2
+    assert info["_final_obs"].tolist() == info["_return"].tolist() == [False, True]
+    assert info["return"][1] == pytest.approx(1.0 + 2.1)
+    assert info["length"][1] == 2
     *_, info = vector.step(np.array([TRUNCATE, TRUNCATE]))  # counted from the episode's own beginning
-    np.testing.assert_allclose(info["episode"]["r"], [1.0 + 2.0 + 3.2, 1.2])
-    assert info["episode"]["l"].tolist() == [3, 1]
+    np.testing.assert_allclose(info["return"], [1.0 + 2.0 + 3.2, 1.2])
+    assert info["length"].tolist() == [3, 1]
 
 
 def test_reset_begins_new_episodes_and_leaves_the_budget() -> None:
@@ -43,7 +43,7 @@ def test_reset_begins_new_episodes_and_leaves_the_budget() -> None:
     vector.step(np.array([GO, GO]))
     np.testing.assert_array_equal(vector.reset()[0][:, 1:], [[1, 0], [1, 0]])
     *_, info = vector.step(np.array([TERMINATE, GO]))
-    assert (info["episode"]["r"][0], info["episode"]["l"][0]) == (1.1, 1)
+    assert (info["return"][0], info["length"][0]) == (1.1, 1)
     assert vector.segment.index == 0
     vector.step(np.array([GO, GO]))
     assert vector.segment.index == 1
@@ -80,7 +80,7 @@ def test_vector_env_says_at_a_switch_which_episodes_ended_how() -> None:
     assert terminated.tolist() == [False, True, False]
     assert truncated.tolist() == [True, False, True]
     assert info["_final_obs"].tolist() == [True, True, True]
-    assert info["_episode"].tolist() == [False, True, True]
+    assert info["_return"].tolist() == [False, True, True]
 
 
 def test_last_task_goes_on() -> None:
@@ -117,7 +117,7 @@ def test_segment_end_inside_a_visit_is_a_truncation_too() -> None:
     vector.step(np.zeros(2, int))
     _, _, terminated, truncated, info = vector.step(np.zeros(2, int))
     assert (terminated.tolist(), truncated.tolist()) == ([False, False], [True, True])
-    assert not info["_episode"].any()
+    assert not info["_return"].any()
 
 
 @pytest.mark.parametrize(("num_envs", "multiple_of"), [(3, None), (4, 6), (3, 5), (7, 2)])
@@ -150,7 +150,7 @@ def test_without_advance_a_segment_only_ends() -> None:
     same(list(info["final_obs"]), list(observations))
     assert (terminated.tolist(), truncated.tolist()) == ([True, False], [False, True])
     assert info["_final_obs"].tolist() == [True, True]
-    assert info["_episode"].tolist() == [True, False]
+    assert info["_return"].tolist() == [True, False]
     assert (vector.segment.index, vector.steps_left) == (0, 0)
     vector.seek(1)
     assert (vector.segment.index, vector.steps_left) == (1, 4)

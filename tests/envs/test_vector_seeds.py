@@ -80,9 +80,9 @@ def test_a_ramp_does_not_care_where_segments_end(segment_steps: int | None) -> N
     vector.reset()
     shown, factors = [], []
     for _ in range(19):
-        before = vector._lengths[0]
+        before = vector.tally.lengths[0]
         observations, rewards, *_ = vector.step(np.zeros(2, int))
-        shown.append(observations[0, 2] - vector._lengths[0])
+        shown.append(observations[0, 2] - vector.tally.lengths[0])
         factors.append(rewards[0] / (before + 1))
     np.testing.assert_allclose(shown, [*range(2, 20, 2), *[20] * 10])
     np.testing.assert_allclose(factors, [1, 0.75, 0.5, 0.25, *[0] * 15])

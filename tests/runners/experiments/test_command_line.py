@@ -63,6 +63,9 @@ WRONG = {
     "no number": (["--seed", "x"], ["--seed", "valid integer", "'x'"]),
     "zero tasks": (["--num-tasks", "0"], ["--num-tasks", "at least 1", "0"]),
     "zero steps": (["--steps-per-task", "0"], ["--steps-per-task", "at least 1", "0"]),
+    "half a step": (["--steps-per-task", "1.5"], ["--steps-per-task", "invalid int", "'1.5'"]),
+    "half a task": (["--num-tasks", "25e-1"], ["--num-tasks", "invalid int", "'25e-1'"]),
+    "half a step to a checkpoint": (["--segment-steps", "1.5"], ["--segment-steps", "valid integer", "1.5"]),
     "no such device": (["--device", "cuda:7"], ["--device", "cuda:7", "cpu"]),
     "no device": (["--device", "toaster"], ["--device", "toaster", "cpu"]),
     "no such file": (["--env", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
@@ -152,6 +155,14 @@ def test_print_config_is_complete_and_writes_nothing(tmp_path, monkeypatch, caps
     assert shown["agent"]["network"]["hidden"]
     assert len(shown["env"]["tasks"]) >= 6
     assert not list(tmp_path.iterdir())
+
+
+def test_counts_with_an_exponent(capsys):
+    argv = "--print-config --steps-per-task 2.5e3 --num-tasks 1e1 --segment-steps 1e5 --num-envs 1e1 --seed 1e1".split()
+    assert continual_rl.main(argv) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    counts = [shown["env"]["tasks"][0]["steps"], shown["env"]["num_tasks"], shown["segment_steps"], shown["seed"]]
+    assert [*counts, shown["agent"]["num_envs"]] == [2500, 10, 100_000, 10, 10]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,11 @@ CASES = {
         HIDDEN,
         "--num-envs 4 --agent.n_steps 16 --agent.normalize.observation true --agent.normalize.reward true".split(),
     ),
+    "recurrent-ppo": (
+        CARTPOLE,
+        "--agent recurrent-ppo --num-envs 4 --agent.n_steps 16 --agent.network.lstm_hidden_size 8 "
+        "--agent.at_switch.optimizer reset".split(),
+    ),
     "ppo, forgetting": (
         CARTPOLE,
         "--num-envs 4 --agent.n_steps 16 --agent.normalize.observation true --agent.at_switch.normalization reset "

@@ -1,7 +1,8 @@
-"""The returns of a visit to a task: a learning curve without the bias of counting episodes when they end."""
+"""Learning curves of a visit to a task, without the bias of counting episodes when they end."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
-class Returns:
-    """Collects the episodes of one visit.
+class Curve:
+    """Collects the returns of the episodes of one visit, or the scores of its games.
 
     Parallel environments that begin together also fail together, at the time limit, while successes end one by one
     before it. A mean over the episodes that *end* in a short stretch is therefore a mean over successes for most of
@@ -62,10 +63,33 @@ class Returns:
                 curve.append(curve[-1])
         return np.array(curve)
 
-    def summary(self) -> dict[str, float]:
-        """``return_mean``, the mean of the curve, and ``return_final``, that of its last tenth; NaN of nothing."""
+    def summary(self) -> tuple[float, float]:
+        """The mean of the curve, and that of its last tenth; NaN of nothing."""
         curve = self.curve()
         if not len(curve):
-            return {"return_mean": float("nan"), "return_final": float("nan")}
+            return math.nan, math.nan
         last = max(1, len(curve) // 10)
-        return {"return_mean": float(curve.mean()), "return_final": float(curve[-last:].mean())}
+        return float(curve.mean()), float(curve[-last:].mean())
+
+
+class Rate:
+    """Collects the reward of one visit per environment step; also of environments whose episodes never end.
+
+    Attributes:
+        stretches: (environment steps, sum of their rewards), one after the other.
+    """
+
+    def __init__(self, stretches: Sequence[Sequence[float]] = ()):
+        self.stretches = [tuple(stretch) for stretch in stretches]
+
+    def add(self, steps: int, paid: float) -> None:
+        """In so many more environment steps so much was paid."""
+        self.stretches.append((steps, paid))
+
+    def summary(self) -> tuple[float, float]:
+        """Reward per environment step over the visit, and over its last tenth; NaN of nothing."""
+        if not self.stretches:
+            return math.nan, math.nan
+        steps, paid = np.array(self.stretches).T
+        last = np.cumsum(steps) > 0.9 * steps.sum()
+        return float(paid.sum() / steps.sum()), float(paid[last].sum() / steps[last].sum())

@@ -1,0 +1,94 @@
+"""What is measured of one visit to a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from neoteny.runners.measures.curves import Curve, Rate
+
+#: The column of tables and logs that a sequence's ``score`` makes the headline.
+HEADLINES = {"return": "return", "game": "score", "success": "success", "reward-rate": "reward_rate"}
+
+
+class VisitMeasures:
+    """The learning curves of a visit.
+
+    - ``return``: the sum of the rewards that the agent gets in an episode: clipped and shifted, and a lost life ends it
+      where the task says so.
+    - ``score``: the sum of the task's own rewards in a whole game.
+    - ``success``: the share of games in which the task was solved, if the environment says it.
+    - ``reward_rate``: the task's own reward per environment step.
+    """
+
+    def __init__(self, state: Mapping[str, Any] | None = None):
+        state = state or {}
+        cuts: Sequence[int] = state.get("cuts", ())
+        ended: Mapping[str, Any] = state.get("ended", {})
+        self.curves = {name: Curve(ended.get(name, ()), cuts) for name in ("return", "score", "success")}
+        self.rate = Rate(state.get("rate", ()))
+
+    def state(self) -> dict[str, Any]:
+        """What the constructor takes, to go on in another process."""
+        ended = {name: curve.ended for name, curve in self.curves.items()}
+        return {"ended": ended, "cuts": self.curves["return"].cuts, "rate": self.rate.stretches}
+
+    def add(self, now: int, info: Mapping[str, Any]) -> dict[str, float]:
+        """Count what ``info`` says that an environment's step ``now`` has ended. Returns it, by name."""
+        found: dict[str, float] = {}
+        if episode := info.get("episode"):
+            found |= {"return": episode["r"], "length": episode["l"]}
+            self.curves["return"].add(now, episode["l"], episode["r"])
+        if game := info.get("game"):
+            found["score"] = game["r"]
+            self.curves["score"].add(now, game["l"], game["r"])
+            if "is_success" in info:
+                found["success"] = float(info["is_success"])
+                self.curves["success"].add(now, game["l"], found["success"])
+        return found
+
+    def cut(self, now: int) -> None:
+        """The running episodes are cut at step ``now``; the last cut is the end of the visit."""
+        for curve in self.curves.values():
+            curve.cut(now)
+
+    def row(self) -> dict[str, Any]:
+        """The visit in tasks.csv: of each measure the mean of the curve, and that of its last tenth."""
+        found: dict[str, Any] = {
+            "episodes": len(self.curves["return"].ended),
+            "games": len(self.curves["score"].ended),
+        }
+        measures: dict[str, Curve | Rate] = {**self.curves, "reward_rate": self.rate}
+        for name, curve in measures.items():
+            if name != "success" or self.curves["success"].ended:
+                found[f"{name}_mean"], found[f"{name}_final"] = curve.summary()
+        return found | {"note": self._note(found)}
+
+    def _note(self, row: Mapping[str, Any]) -> str:
+        """Why there is no mean return, if there is none."""
+        if not math.isnan(row["return_mean"]):
+            return ""
+        if not row["episodes"]:
+            return "no episode came to its end"
+        longest = max(length for _, length, _ in self.curves["return"].ended)
+        return (
+            f"no stretch in which every episode could end: the longest of {row['episodes']} took {longest:.0f} steps, "
+            f"and all were cut after {self.curves['return'].cuts[0]}"
+        )
+
+
+def shown(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The measures worth a column: the return, the headline, and what else these rows of tasks.csv say.
+
+    The score where it is not the return, success where it is known, the reward rate where there is no mean return.
+    """
+    found = {"return", *(row.get("headline", "return") for row in rows)}
+    for row in rows:
+        if row.get("score_mean", row["return_mean"]) != row["return_mean"]:
+            found.add("score")
+        if row.get("success_mean"):
+            found.add("success")
+        if row.get("note"):
+            found.add("reward_rate")
+    return [name for name in HEADLINES.values() if name in found]
