@@ -190,11 +190,12 @@ class Scripted:
         self.coming = list(steps)
 
     def reset(self, ids: Any) -> Any:
-        return np.zeros((len(ids), 1)), np.full(len(ids), 3)
+        return np.zeros((len(ids), 4, 84, 84), np.uint8), np.full(len(ids), 3)
 
     def step(self, actions: Any, ids: Any) -> Any:
         reward, terminated, lives = self.coming.pop(0)
-        return np.ones((1, 1)), np.array([reward]), np.array([terminated]), np.array([False]), np.array([lives])
+        seen = np.ones((1, 4, 84, 84), np.uint8)
+        return seen, np.array([reward]), np.array([terminated]), np.array([False]), np.array([lives])
 
 
 def test_what_happens_while_no_agent_acts_counts_in_the_next_step() -> None:
