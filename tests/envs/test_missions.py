@@ -144,7 +144,7 @@ def test_a_mission_lasts_for_its_episode(backend: str) -> None:
     observations = pool.reset()
     said, changed = words(observations), 0
     for step in range(130):
-        observations, _, terminated, truncated = pool.step(np.full(8, step % 3))
+        observations, _, terminated, truncated, *_ = pool.step(np.full(8, step % 3))
         assert words(observations) == said
         if (ended := terminated | truncated).any():
             before = observations.copy()
@@ -212,7 +212,7 @@ def play(env: str, backend: str, blank: bool, episodes: int = 300, num_envs: int
         told = words(np.roll(observations, 1, axis=0) if blank else observations)
         pictures = observations[:, :CELLS].reshape(-1, *minigrid.SPACE.shape)
         actions = [choose(picture, mission, rng) for picture, mission in zip(pictures, told, strict=True)]
-        observations, rewards, terminated, truncated = pool.step(np.array(actions))
+        observations, rewards, terminated, truncated, *_ = pool.step(np.array(actions))
         totals += rewards
         if (ended := terminated | truncated).any():
             for i in np.flatnonzero(ended):
