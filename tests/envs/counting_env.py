@@ -40,9 +40,21 @@ class Counting(gym.Env[np.ndarray, int]):
         return self.observe(), self.count + action / 10, *ends, {}
 
 
+class Nested(Counting):
+    """Observes a dictionary, in float64."""
+
+    observation_space = gym.spaces.Dict(  # type: ignore[assignment]
+        b=gym.spaces.Box(0, 9, (2,), np.float64), a=gym.spaces.Box(-1, 1, (), np.float64)
+    )
+
+    def observe(self) -> Any:
+        return {"b": np.array([self.episode, self.count], float), "a": np.array(0.25)}
+
+
 ID = "Counting-v0"
-if ID not in gym.registry:
-    gym.register(ID, Counting, disable_env_checker=True)
+for _id, _env in ((ID, Counting), ("Nested-v0", Nested)):
+    if _id not in gym.registry:
+        gym.register(_id, _env, disable_env_checker=True)
 
 
 def sequence(*tasks: Task | str, steps: int = 100, **kwargs: Any) -> TaskSequence:

@@ -153,18 +153,9 @@ class NextStep(CountingVector):
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
 
-class Nested(Counting):
-    """Observes a dictionary, in float64."""
-
-    observation_space = spaces.Dict(b=spaces.Box(0, 9, (2,), np.float64), a=spaces.Box(-1, 1, (), np.float64))  # type: ignore[assignment]
-
-    def observe(self) -> Any:
-        return {"b": np.array([self.episode, self.count], float), "a": np.array(0.25)}
-
-
-for _id, _entry in (("CountingVector-v0", CountingVector), ("NextStep-v0", NextStep), ("Nested-v0", None)):
+for _id, _entry in (("CountingVector-v0", CountingVector), ("NextStep-v0", NextStep)):
     if _id not in gym.registry:
-        gym.register(_id, Nested if _entry is None else Counting, vector_entry_point=_entry, disable_env_checker=True)
+        gym.register(_id, Counting, vector_entry_point=_entry, disable_env_checker=True)
 
 
 def test_vector_environment_that_resets_in_the_same_step() -> None:
