@@ -24,18 +24,19 @@ from neoteny.envs.tasks import Segment, TaskSequence, Visit
 log = logging.getLogger("neoteny.envs")
 
 
-def shared_spaces(sequence: TaskSequence, run_seed: int = 0, render_mode: str | None = None) -> SharedSpaces:
-    """The shared spaces of all tasks of ``sequence``.
+def shared_spaces(
+    sequence: TaskSequence, run_seed: int = 0, render_mode: str | None = None
+) -> tuple[SharedSpaces, list[str]]:
+    """The shared spaces of all tasks of ``sequence``, and complaints of what agents need and do not see.
 
     One environment of each task is created, so that errors are found before the run starts. The spaces of two visits to
-    each task are used, since a shift's random draw may change the space: the first and the last of the sequence. A
-    mission that the agent does not see is warned of.
+    each task are used, since a shift's random draw may change the space: the first and the last of the sequence.
 
     Raises:
         ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
     """
     check_alike(sequence.tasks)
-    names, found, seen = [], [], []
+    names, found, seen, complaints = [], [], [], []
     last = (sequence.length or 2) - 1
     for task in sequence.tasks:
         if task in seen:
@@ -48,11 +49,11 @@ def shared_spaces(sequence: TaskSequence, run_seed: int = 0, render_mode: str | 
                 names.append(task.env)
                 found.append((interface.observation_space, interface.action_space))
             if complaint := overlooked(task, backend):
-                log.warning(complaint)
+                complaints.append(complaint)
     shared = SharedSpaces.of(names, found, len(sequence.tasks) if sequence.switches == "task-id" else 0)
     for task, (_, action) in zip(seen, found[::2], strict=True):
         shared.act(action, task.noop)
-    return shared
+    return shared, complaints
 
 
 class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
@@ -81,17 +82,16 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         timeout: seconds within which worker processes (``backend: async``) have to answer.
         render_mode: ``rgb_array``, to see the environments with :meth:`render`. Tasks run in Python then.
 
+    Attributes:
+        overlooked: complaints, also logged as warnings: missions that differ between episodes and are not shown.
+
     Raises:
         ConfigError: a task cannot be created, or not rendered.
         EnvironmentFault: an environment has broken. Observations and rewards are checked at every step: they have to
             be finite and to have their shapes.
     """
 
-    metadata = {  # noqa: RUF012
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-        "render_modes": ["rgb_array"],
-        "render_fps": 30,
-    }
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
 
     def __init__(
         self,
@@ -122,7 +122,9 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._coming = sequence.iter_segments(segment_steps, multiple_of or self._pace)
         self.segments: list[Segment] = [] if sequence.length is None else list(self._coming)
         self._backend: Backend | None = None
-        self.shared = shared_spaces(sequence, seed, render_mode)
+        self.shared, self.overlooked = shared_spaces(sequence, seed, render_mode)
+        for complaint in self.overlooked:
+            log.warning(complaint)
         if any(why_not_rendered(task) for task in sequence.tasks):
             self.metadata = {**self.metadata, "render_modes": []}
         self.single_observation_space, self.single_action_space = self.shared.observation, self.shared.action
@@ -223,6 +225,8 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         if switch:
             following = self.start(self.segment.index + 1) if self.advance else observations
             return following, rewards, terminated, truncated, info
+        if not ended.any():  # just a game, since the step before
+            return observations, rewards, terminated, truncated, info
         self._backend.reset_where(ended, step.observations)
         interface.restart(ended)
         return self._observe(step.observations), rewards, terminated, truncated, info

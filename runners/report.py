@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neoteny.runners.measures import shown
+from neoteny.runners.measures import in_words, shown
 from neoteny.runners.reports import measured, plot, read_runs, scores, solved_table, table, write_rows
 
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
     if options.solved_at is not None:
         for name, seeds in runs.items():
             text += [
-                f"## {name}: solved (a {headline.replace('_', ' ')} of {options.solved_at} at the end)",
+                f"## {name}: solved (a {in_words(headline)} of {options.solved_at} at the end)",
                 solved_table(seeds, options.solved_at, headline),
             ]
     (options.out / "table.md").write_text("\n\n".join(text) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from neoteny.configs import ConfigError
-from neoteny.envs.backends.base import Step
+from neoteny.envs.backends.base import Sealed, Step
 from neoteny.envs.shifts import Array
 from neoteny.envs.tasks import Task
 
@@ -176,13 +176,16 @@ class AleGames:
             env.close()
 
 
-class AtariBackend:
+class AtariBackend(Sealed):
     """Atari games, the same on EnvPool and on ale-py.
 
     With ``episodic_life``, a lost life ends the agent's episode and not the game, which goes on with a step of no-op
     and, where games begin with FIRE, one of FIRE: what ``EpisodicLifeEnv`` and ``FireResetEnv`` do in
     stable-baselines3's ``AtariWrapper``. The agent does not get the rewards of these steps; the game's score has them.
     """
+
+    unchangeable = "Atari games have no parameters; their kwargs mode and difficulty differ by game"
+    unseen = "Atari games are rendered with backend: gymnasium and an ALE/... id"
 
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         kwargs = settings(task)
@@ -234,21 +237,6 @@ class AtariBackend:
             going_on = going_on[~ended]
         if (over := np.flatnonzero(mask & self._over).astype(np.int32)).size:
             observations[over], self._lives[over] = self._games.reset(over)
-
-    def missions(self) -> None:
-        return None
-
-    def action_masks(self) -> None:
-        return None
-
-    def parameter(self, name: str) -> float:
-        raise ConfigError(f"{name}: Atari games have no parameters; their kwargs mode and difficulty differ by game")
-
-    def set_parameters(self, values: Mapping[str, float]) -> None:
-        self.parameter(next(iter(values)))
-
-    def render(self) -> Sequence[Array]:
-        raise ConfigError("render_mode: Atari games are rendered with backend: gymnasium and an ALE/... id")
 
     def close(self) -> None:
         self._games.close()

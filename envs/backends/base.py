@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import spaces
 
+from neoteny.configs import ConfigError
 from neoteny.envs.shifts import Array
 from neoteny.envs.tasks import Task
 
@@ -78,6 +79,33 @@ class Backend(Protocol):
         """A frame of each environment, if the task's ``kwargs`` have a ``render_mode``."""
 
     def close(self) -> None: ...
+
+
+class Sealed:
+    """The part of a backend that is the same where the environments cannot be looked into.
+
+    Attributes:
+        unchangeable: why their dynamics cannot be changed, and what to do.
+        unseen: why there are no frames of them, and what to do.
+    """
+
+    unchangeable: ClassVar[str]
+    unseen: ClassVar[str]
+
+    def missions(self) -> list[str] | None:
+        return None
+
+    def action_masks(self) -> Array | None:
+        return None
+
+    def parameter(self, name: str) -> float:
+        raise ConfigError(f"{name}: {self.unchangeable}")
+
+    def set_parameters(self, values: Mapping[str, float]) -> None:
+        self.parameter(next(iter(values)))
+
+    def render(self) -> Sequence[Array]:
+        raise ConfigError(f"render_mode: {self.unseen}")
 
 
 def tidy(space: spaces.Space[Any]) -> spaces.Space[Any]:

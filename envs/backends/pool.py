@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from neoteny.configs import ConfigError
-from neoteny.envs.backends.base import Step, tidy
+from neoteny.envs.backends.base import Sealed, Step, tidy
 from neoteny.envs.shifts import Array
 from neoteny.envs.suites import minigrid
 from neoteny.envs.tasks import Task
@@ -28,8 +26,11 @@ def envpool_ids() -> frozenset[str]:
     return frozenset(envpool.list_all_envs())
 
 
-class EnvPoolBackend:
+class EnvPoolBackend(Sealed):
     """Trajectories do not depend on the number of threads. Dict observations become one flat vector."""
+
+    unchangeable = "EnvPool cannot change an environment's dynamics; choose backend: auto"
+    unseen = "EnvPool does not render; choose backend: gymnasium"
 
     def __init__(self, task: Task, num_envs: int, seed: int, threads: int):
         import envpool
@@ -76,18 +77,6 @@ class EnvPoolBackend:
 
     def missions(self) -> list[str] | None:
         return [row.tobytes().split(b"\0", 1)[0].decode() for row in self._missions] if self._grid else None
-
-    def action_masks(self) -> None:
-        return None
-
-    def parameter(self, name: str) -> float:
-        raise ConfigError(f"{name}: EnvPool cannot change an environment's dynamics; choose backend: auto")
-
-    def set_parameters(self, values: Mapping[str, float]) -> None:
-        self.parameter(next(iter(values)))
-
-    def render(self) -> Sequence[Array]:
-        raise ConfigError("render_mode: EnvPool does not render; choose backend: gymnasium")
 
     def close(self) -> None:
         self._pool.close()

@@ -178,7 +178,7 @@ class VectorBackend(VectorEnvBackend):
         spec = gym.registry[task.env.rpartition(":")[2]]
         assert cls is not None
         taken = inspect.signature(cls).parameters
-        options: dict[str, Any] = {"max_episode_steps": spec.max_episode_steps, "num_threads": threads}
+        options: dict[str, Any] = {"max_episode_steps": spec.max_episode_steps}
         options = {key: value for key, value in options.items() if key in taken and value is not None}
         if "autoreset_mode" in taken:
             options["autoreset_mode"] = AutoresetMode.SAME_STEP

@@ -33,13 +33,7 @@ class RandomPlaces(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(options=options)
 
 
-def register() -> None:
-    """Register the tasks with Gymnasium, once."""
-    for task in ALL_V3_ENVIRONMENTS:
-        if f"Meta-World/{task}" not in gym.registry:
-            gym.register(
-                f"Meta-World/{task}", entry_point="neoteny.envs.suites.metaworld:RandomPlaces", kwargs={"task": task}
-            )
-
-
-register()
+for _task in ALL_V3_ENVIRONMENTS:
+    gym.register(
+        f"Meta-World/{_task}", entry_point="neoteny.envs.suites.metaworld:RandomPlaces", kwargs={"task": _task}
+    )

@@ -11,7 +11,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from matplotlib import colormaps
 from minatar import Environment
 
 from neoteny.envs.shifts import Array
@@ -59,6 +58,8 @@ class MinAtar(gym.Env[Array, Any]):
 
     def render(self) -> Array:
         """The cells, each 16×16 pixels in the colour of its last object, (160, 160, 3), uint8."""
+        from matplotlib import colormaps  # half a second, for those who look only
+
         state = self._observe()
         channels = np.arange(1, state.shape[-1] + 1)
         colors = colormaps["turbo"](channels / len(channels), bytes=True)[:, :3]
@@ -83,17 +84,10 @@ class MinAtar(gym.Env[Array, Any]):
         return self._observe(), float(reward), bool(terminated), idle, {}
 
 
-def register() -> None:
-    """Register the games with Gymnasium, once."""
-    for game in GAMES:
-        for version, minimal in enumerate((False, True)):
-            name = f"MinAtar/{game.title().replace('_', '')}-v{version}"
-            if name not in gym.registry:
-                gym.register(
-                    name,
-                    entry_point="neoteny.envs.suites.minatar:MinAtar",
-                    kwargs={"game": game, "use_minimal_action_set": minimal},
-                )
-
-
-register()
+for _game in GAMES:
+    for _version, _minimal in enumerate((False, True)):
+        gym.register(
+            f"MinAtar/{_game.title().replace('_', '')}-v{_version}",
+            entry_point="neoteny.envs.suites.minatar:MinAtar",
+            kwargs={"game": _game, "use_minimal_action_set": _minimal},
+        )

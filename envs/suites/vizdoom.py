@@ -70,13 +70,5 @@ def scenario(name: str, frame_skip: int = 4, stack: int = 4, **kwargs: Any) -> g
     return gym.wrappers.FrameStackObservation(Screen(env.unwrapped), stack)
 
 
-def register() -> None:
-    """Register the scenarios with Gymnasium, once."""
-    for name in SCENARIOS:
-        if f"Vizdoom/{name}-v1" not in gym.registry:
-            gym.register(
-                f"Vizdoom/{name}-v1", entry_point="neoteny.envs.suites.vizdoom:scenario", kwargs={"name": name}
-            )
-
-
-register()
+for _name in SCENARIOS:
+    gym.register(f"Vizdoom/{_name}-v1", entry_point="neoteny.envs.suites.vizdoom:scenario", kwargs={"name": _name})

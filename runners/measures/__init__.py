@@ -1,6 +1,6 @@
 """What is measured of a run: returns as learning curves, and what is read off the networks."""
 
 from neoteny.runners.measures.metrics import METRICS, Metric, find_metric, measure
-from neoteny.runners.measures.visit import HEADLINES, VisitMeasures, shown
+from neoteny.runners.measures.visit import HEADLINES, VisitMeasures, in_words, shown
 
-__all__ = ["HEADLINES", "METRICS", "Metric", "VisitMeasures", "find_metric", "measure", "shown"]
+__all__ = ["HEADLINES", "METRICS", "Metric", "VisitMeasures", "find_metric", "in_words", "measure", "shown"]

@@ -12,6 +12,11 @@ from neoteny.runners.measures.curves import Curve, Rate
 HEADLINES = {"return": "return", "game": "score", "success": "success", "reward-rate": "reward_rate"}
 
 
+def in_words(measure: str) -> str:
+    """A measure's name as people read it."""
+    return measure.replace("_", " ")
+
+
 class VisitMeasures:
     """The learning curves of a visit.
 

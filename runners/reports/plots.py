@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from neoteny.runners.measures import in_words
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
 
 #: Of more methods than this the curves could not be told apart.
@@ -24,7 +25,7 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
     height = 1.2 + 0.27 * len(runs) if many else 4
     figure, axes = plt.subplots(1, 2, figsize=(11, height), layout="constrained", sharey=many)
     panels = (
-        (f"{measure}_mean", f"mean {measure.replace('_', ' ')}"),
+        (f"{measure}_mean", f"mean {in_words(measure)}"),
         ("spectral_norm_max", "largest spectral norm at a task's end"),
     )
     for axis, (column, label) in zip(axes, panels, strict=True):

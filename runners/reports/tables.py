@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neoteny.runners.measures import in_words
 from neoteny.runners.reports.scores import Runs, Scores, Seeds, interval, scores
 
 
@@ -35,7 +36,7 @@ def table(runs: Runs, column: str) -> str:
 
 def measured(runs: Runs, measure: str) -> list[str]:
     """Markdown: a measure over each task, and at its end, with headings."""
-    name = measure.replace("_", " ")
+    name = in_words(measure)
     return [
         f"## Mean {name} of each task",
         table(runs, f"{measure}_mean"),
@@ -49,7 +50,7 @@ def solved_table(seeds: Seeds, threshold: float, measure: str = "return") -> str
     final = scores(seeds, f"{measure}_final")
     rows = next(iter(seeds.values()))
     lines = [
-        f"| environment | steps | solved | {measure.replace('_', ' ')} at the end: median | worst seed |",
+        f"| environment | steps | solved | {in_words(measure)} at the end: median | worst seed |",
         "|---|---:|---:|---:|---:|",
     ]
     for task, values in enumerate(final.T):

@@ -14,6 +14,7 @@ from neoteny.agents import CheckpointError, Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
+from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.display import Display
 from neoteny.runners.runs.folder import RunFolder
 from neoteny.runners.runs.recorder import Recorder
@@ -62,7 +63,7 @@ class Chain:
     def _display(self) -> Display:
         total = sum(segment.steps for segment in self.experiment.segments)
         sequence = self.experiment.sequence
-        return Display(total, self.folder.state["step"], len(sequence.visits), sequence.score)
+        return Display(total, self.folder.state["step"], len(sequence.visits), HEADLINES[sequence.score])
 
     def _resume(self) -> Continual | None:
         path = self.folder.agent

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neoteny.plasticity.survey import ACTED_ON
-from neoteny.runners.measures import shown
+from neoteny.runners.measures import in_words, shown
 
 
 def number(value: float) -> str:
@@ -56,7 +56,9 @@ class Display:
             disable=not self.console.is_terminal,
             speed_estimate_period=60,
         )
-        self.bar = self.progress.add_task("", total=total_steps, completed=done_steps, last="—", headline=headline)
+        self.bar = self.progress.add_task(
+            "", total=total_steps, completed=done_steps, last="—", headline=in_words(headline)
+        )
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -77,7 +79,7 @@ class Display:
         name = row["headline"]
         self.progress.console.print(
             f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} "
-            f"{name.replace('_', ' ')} {number(row[f'{name}_mean'])} over the task, "
+            f"{in_words(name)} {number(row[f'{name}_mean'])} over the task, "
             f"{number(row[f'{name}_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)",
             highlight=False,
         )
@@ -93,7 +95,7 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
     """
     table = Table(title=title, title_justify="left")
     names = shown(rows)
-    columns = [f"{name.replace('_', ' ')} ({when})" for name in names for when in ("mean", "end")]
+    columns = [f"{in_words(name)} ({when})" for name in names for when in ("mean", "end")]
     for column in ("task", "environment", "steps", "episodes", *columns, "largest σ₁"):
         table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)
     keys = [f"{name}_{when}" for name in names for when in ("mean", "final")]

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from neoteny.agents import Continual
@@ -70,12 +69,9 @@ class Recorder(BaseCallback):
 
     def _on_step(self) -> bool:
         self.steps += 1
-        dones = self.locals["dones"]
-        if dones.any():
-            infos = self.locals["infos"]
-            for i in np.flatnonzero(dones):
-                for name, value in self.visit.add(self.steps, infos[i]).items():
-                    self.ended.setdefault(name, []).append(value)
+        for info in filter(None, self.locals["infos"]):  # a game can also end where no episode does
+            for name, value in self.visit.add(self.steps, info).items():
+                self.ended.setdefault(name, []).append(value)
         return True
 
     @property

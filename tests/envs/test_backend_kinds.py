@@ -153,13 +153,23 @@ class NextStep(CountingVector):
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
 
-for _id, _entry in (("CountingVector-v0", CountingVector), ("NextStep-v0", NextStep)):
+class Settable(CountingVector):
+    """Resets in the step that it is told to."""
+
+    def __init__(self, num_envs: int, start: int = 0, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP):
+        super().__init__(num_envs, start)
+        self.metadata = {"autoreset_mode": autoreset_mode}
+
+
+VECTORS = {"CountingVector-v0": CountingVector, "NextStep-v0": NextStep, "Settable-v0": Settable}
+for _id, _entry in VECTORS.items():
     if _id not in gym.registry:
         gym.register(_id, Counting, vector_entry_point=_entry, disable_env_checker=True)
 
 
-def test_vector_environment_that_resets_in_the_same_step() -> None:
-    pool = make("CountingVector-v0", "vector", 2, start=5)
+@pytest.mark.parametrize("env", ["CountingVector-v0", "Settable-v0"])
+def test_vector_environment_that_resets_in_the_same_step(env: str) -> None:
+    pool = make(env, "vector", 2, start=5)
     assert pool.observation_space == spaces.Box(0, 1000, (2,), np.float32)
     first = pool.reset()
     assert (first.tolist(), first.dtype) == ([[0, 5], [0, 5]], np.float32)

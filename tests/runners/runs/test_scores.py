@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from neoteny.envs.backends import GymnasiumBackend, Step
 from neoteny.runners import continual_rl, report
 from neoteny.runners.experiments import parse
 
@@ -89,6 +90,21 @@ def test_returns_are_the_agents_and_scores_the_tasks(tmp_path: Path, capsys: pyt
     assert report.main([str(folder.parent.parent), "--out", str(tmp_path / "report")]) == 0
     headings = [line for line in (tmp_path / "report" / "table.md").read_text().splitlines() if line.startswith("## M")]
     assert headings == ["## Mean success of each task", "## Mean return of each task", "## Mean score of each task"]
+
+
+def test_a_game_that_ends_where_no_episode_does_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that ends in the steps after a lost life: here each game is over a step after its episode."""
+    step, before = GymnasiumBackend.step, [np.zeros(4, bool)]
+
+    def late(self: GymnasiumBackend, actions: np.ndarray) -> Step:
+        found = step(self, actions)
+        over, before[0] = before[0], found.terminated
+        return found._replace(games_over=over)
+
+    monkeypatch.setattr(GymnasiumBackend, "step", late)
+    _, [row] = run(tmp_path, "tasks: [{env: Chore-v0, steps: 2048, kwargs: {length: 7}}]\n")
+    assert int(row["games"]) == int(row["episodes"]) == 4 * (512 // 7)
+    assert float(row["score_mean"]) == pytest.approx(3.5, abs=0.1)
 
 
 @pytest.mark.parametrize(("length", "why"), [(10**9, "no episode came to its end"), (505, "could end: the longest of")])
