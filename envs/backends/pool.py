@@ -43,7 +43,7 @@ class EnvPoolBackend(Sealed):
             space, actions = self._pool.observation_space, self._pool.action_space
         self._grid = "MiniGrid" in task.env or "BabyAI" in task.env
         if self._grid:
-            self._missions = np.zeros((num_envs, *space["mission"].shape), np.uint8)
+            self._missions = [""] * num_envs
             space = minigrid.cells(space["image"])
         elif isinstance(space, spaces.Dict):
             width = sum(math.prod(part.shape or ()) for part in space.values())
@@ -51,18 +51,26 @@ class EnvPoolBackend(Sealed):
         self.observation_space = tidy(space)
         self.action_space = tidy(actions)
         self._action_dtype = actions.dtype
+        self._everyone = np.arange(num_envs, dtype=np.int32)
 
-    def _observe(self, observation: Any, rows: Array | slice = slice(None)) -> Array:
+    def _observe(self, observation: Any) -> Array:
         if self._grid:
-            self._missions[rows] = observation["mission"]
             return observation["image"]
         if isinstance(observation, dict):
             parts = [part.reshape(len(part), -1) for part in observation.values()]
             return np.concatenate(parts, axis=1, dtype=np.float32)
         return observation.astype(self.observation_space.dtype, copy=False)
 
+    def _reset(self, rows: Array) -> Array:
+        """New episodes in the environments ``rows``. A mission is read here: it lasts for the episode."""
+        observation, _ = self._pool.reset(rows)
+        if self._grid:
+            for row, text in zip(rows, observation["mission"], strict=True):
+                self._missions[row] = text.tobytes().split(b"\0", 1)[0].decode()
+        return self._observe(observation)
+
     def reset(self) -> Array:
-        return self._observe(self._pool.reset()[0])
+        return self._reset(self._everyone)
 
     def step(self, actions: Array) -> Step:
         actions = actions.astype(self._action_dtype, copy=False)
@@ -72,11 +80,10 @@ class EnvPoolBackend(Sealed):
         return Step(self._observe(observations), rewards, terminated, truncated)
 
     def reset_where(self, mask: Array, observations: Array) -> None:
-        rows = np.flatnonzero(mask).astype(np.int32)
-        observations[mask] = self._observe(self._pool.reset(rows)[0], rows)
+        observations[mask] = self._reset(np.flatnonzero(mask).astype(np.int32))
 
     def missions(self) -> list[str] | None:
-        return [row.tobytes().split(b"\0", 1)[0].decode() for row in self._missions] if self._grid else None
+        return self._missions if self._grid else None
 
     def close(self) -> None:
         self._pool.close()

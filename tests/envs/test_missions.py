@@ -155,6 +155,28 @@ def test_a_mission_lasts_for_its_episode(backend: str) -> None:
     assert changed > 3
 
 
+@pytest.mark.parametrize("env", ["BabyAI-BossLevel-v0", "BabyAI-GoToSeq-v0", "MiniGrid-PutNear-6x6-N2-v0"])
+def test_envpools_own_text_stays_as_it_is_read_when_an_episode_begins(env: str) -> None:
+    envpool = pytest.importorskip("envpool")
+    with closing(make(env, "envpool", num_envs=16)) as ours:
+        theirs = envpool.make(env, env_type="gymnasium", num_envs=16, seed=0)
+        ours.reset()
+        theirs.reset()
+        rng, missions, ends = np.random.default_rng(0), ours.missions(), 0
+        assert missions is not None
+        for _ in range(600):
+            actions = rng.integers(7, size=16)
+            observations, _, terminated, truncated, *_ = ours.step(actions)
+            said = theirs.step(actions)[0]["mission"]
+            assert [bytes(text).split(b"\0")[0].decode() for text in said] == missions
+            if (ended := terminated | truncated).any():
+                ends += ended.sum()
+                ours.reset_where(ended, observations)
+                theirs.reset(np.flatnonzero(ended).astype(np.int32))
+        theirs.close()
+        assert ends or "Boss" in env
+
+
 @pytest.mark.slow
 def test_envpool_uses_the_same_words_everywhere() -> None:
     """Every id; and where Python has few missions, EnvPool has the same."""
