@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,31 @@ class TensorRollouts(RolloutBuffer):
     """stable-baselines3's rollout buffer, converted to tensors once per rollout instead of once per minibatch.
 
     The minibatches, their order and all values are the same.
+
+    Attributes:
+        encode: if it is set, a function of all observations, (steps, …), whose rows minibatches then have in the place
+            of observations.
     """
 
-    _tensors: tuple[Tensor, ...] = ()
+    encode: Callable[[Tensor], Tensor] | None = None
+    _observations: Tensor | None = None
 
     def reset(self) -> None:
         super().reset()
-        self._tensors = ()
+        self._observations = None
 
     def _get_samples(self, batch_inds: np.ndarray[Any, Any], env: VecNormalize | None = None) -> RolloutBufferSamples:
-        if not self._tensors:
-            flat = (self.values, self.log_probs, self.advantages, self.returns)
-            arrays = (self.observations, self.actions.astype(np.float32, copy=False), *(a.flatten() for a in flat))
-            self._tensors = tuple(map(self.to_torch, arrays))
+        if self._observations is None:
+            seen = self.to_torch(self.observations)
+            self._observations = seen if self.encode is None else self.encode(seen)
+            rows = (self.values, self.log_probs, self.advantages, self.returns)
+            self._rows = self.to_torch(np.stack([row.flatten() for row in rows]).astype(np.float32, copy=False))
+            self._actions = self.to_torch(self.actions.astype(np.float32, copy=False))
         index = torch.as_tensor(batch_inds, device=self.device)
-        return RolloutBufferSamples(*(tensor[index] for tensor in self._tensors))
+        rows = self._rows.index_select(1, index)
+        return RolloutBufferSamples(
+            self._observations.index_select(0, index), self._actions.index_select(0, index), *rows
+        )
 
 
 #: Marks, in the place of ``episode_starts``, the first step of a sequence in a batch without padding.

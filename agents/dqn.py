@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from neoteny.agents.config import STRICT, Fraction, Network, OffPolicyConfig
 from neoteny.agents.continual import Continual
+from neoteny.agents.learners import ClosedForm, DQNUpdate
 from neoteny.agents.networks import QPolicy, check_parts
 from neoteny.agents.switch import ReplayAtSwitch
 
@@ -82,7 +83,7 @@ class DoubleTarget:
         return self.target.parameters()
 
 
-class DQN(Continual, sb3.DQN):
+class DQN(ClosedForm, Continual, sb3.DQN):
     """Deep Q-network (Mnih et al., 2015) with plasticity methods.
 
     Takes every argument of ``stable_baselines3.DQN``, those of :class:`~neoteny.agents.continual.Continual`, and
@@ -113,6 +114,9 @@ class DQN(Continual, sb3.DQN):
             self.q_net_target = DoubleTarget(self.q_net, self.policy.q_net_target)  # type: ignore[assignment]
         anneal = self.exploration_schedule
         self.exploration_schedule = lambda left: anneal(0.0 if self._has_explored else left)
+
+    def make_update(self) -> DQNUpdate:
+        return DQNUpdate(self, self.double)
 
     @property
     def _has_explored(self) -> bool:

@@ -39,7 +39,7 @@ class OneHot(BaseFeaturesExtractor):
         self.channels = channels
         self.offsets: Tensor
         self.register_buffer("offsets", (sizes.flatten().cumsum(0) - sizes.flatten() - low.flatten()), persistent=False)
-        self.places: Tensor | None = None
+        self.places: list[int] = []
         self.table: Tensor | None = None
         if (low == low[0]).all() and (sizes == sizes[0]).all() and sizes[0].prod() <= TABLE:
             self._make_table(low[0], sizes[0])
@@ -47,18 +47,21 @@ class OneHot(BaseFeaturesExtractor):
     def _make_table(self, low: Tensor, sizes: Tensor) -> None:
         """If all cells have the same bounds, the encoding of a cell is one row of a table of all possible cells."""
         places = torch.stack([sizes[channel + 1 :].prod() for channel in range(self.channels)])
+        self.places = places.tolist()
         kinds = torch.cartesian_prod(*map(torch.arange, sizes)).reshape(-1, self.channels)
         columns = [nn.functional.one_hot(kinds[:, c], int(sizes[c])) for c in range(self.channels)]
-        del self.places, self.table
-        self.register_buffer("places", places.float(), persistent=False)
+        del self.table
         self.register_buffer("table", torch.cat(columns, 1).float(), persistent=False)
-        self.first = float(low @ places)
+        self.first = int(low @ places)
 
     def forward(self, observations: Tensor) -> Tensor:
         """(batch, …) integers to (batch, features_dim) float32."""
-        if self.places is not None and self.table is not None:
-            cells = observations.reshape(len(observations), -1, self.channels).float()
-            return nn.functional.embedding((cells @ self.places - self.first).int(), self.table).flatten(1)
+        if self.table is not None:
+            cells = observations.reshape(len(observations), -1, self.channels).int()
+            kinds = cells[..., 0] * self.places[0] - self.first
+            for channel, place in enumerate(self.places[1:], 1):
+                kinds.add_(cells[..., channel], alpha=place)
+            return nn.functional.embedding(kinds, self.table).flatten(1)
         indices = observations.flatten(1).long() + self.offsets
         return torch.zeros(len(indices), self.features_dim, device=indices.device).scatter_(1, indices, 1.0)
 

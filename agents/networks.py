@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
@@ -233,6 +234,28 @@ class Encoded(BasePolicy):
         return Style(widening[0] if widening else self.activation_fn, "layer_norm" in here)
 
 
+def draw_categorical(outputs: Tensor, _: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
+    """Actions a ~ softmax(outputs), (batch, 1), and log π(a), (batch). The draws are those of ``Categorical.sample``."""
+    log_p = outputs.log_softmax(1)
+    actions = torch.multinomial(log_p.exp(), 1, replacement=True)
+    return actions, log_p.gather(1, actions)[:, 0]
+
+
+def draw_gaussian(outputs: Tensor, policy: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
+    """Actions a ~ N(outputs, σ²), (batch, dimensions), and log π(a), (batch). The draws are those of ``Normal.rsample``."""
+    log_std = policy.log_std
+    noise = torch.randn_like(outputs)
+    constant = outputs.shape[1] * 0.5 * math.log(2 * math.pi) + log_std.sum()
+    return torch.addcmul(outputs, noise, log_std.exp()), noise.square().sum(1).mul(-0.5) - constant
+
+
+#: How actions and log π(a) follow from the actor's outputs, by the class of the policy's ``action_dist``.
+DRAWS: dict[type, Callable[[Tensor, ActorCriticPolicy], tuple[Tensor, Tensor]]] = {
+    UncheckedCategorical: draw_categorical,
+    DiagGaussianDistribution: draw_gaussian,
+}
+
+
 class ActorCritic(Encoded, ActorCriticPolicy):
     """stable-baselines3's actor-critic policy with default encoders, optional LayerNorm and widening activations.
 
@@ -249,6 +272,19 @@ class ActorCritic(Encoded, ActorCriticPolicy):
     def torso_inputs(self) -> int:
         """The number of features that the hidden layers take."""
         return self.features_dim
+
+    def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions, values (batch, 1) and log π(a) (batch), as in stable-baselines3, without objects for distributions."""
+        draw = DRAWS.get(type(self.action_dist))
+        if draw is None or deterministic:
+            return super().forward(obs, deterministic)
+        features: Any = self.extract_features(obs)
+        if self.share_features_extractor:
+            features = (features, features)
+        extractor = self.mlp_extractor
+        latent_pi, latent_vf = extractor.forward_actor(features[0]), extractor.forward_critic(features[1])
+        actions, log_prob = draw(self.action_net(latent_pi), self)
+        return actions.reshape(-1, *self.action_space.shape), self.value_net(latent_vf), log_prob
 
     def _build_mlp_extractor(self) -> None:
         widths = self.net_arch

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from neoteny.agents.buffers import TensorRollouts
 from neoteny.agents.config import STRICT, AgentConfig, Fraction
 from neoteny.agents.continual import Continual
+from neoteny.agents.learners import ClosedForm, PPOUpdate
 from neoteny.agents.networks import ActorCritic
 from neoteny.agents.switch import AtSwitch
 
@@ -50,7 +51,7 @@ class PPOConfig(AgentConfig):
     at_switch: AtSwitch = AtSwitch()
 
 
-class PPO(Continual, sb3.PPO):
+class PPO(ClosedForm, Continual, sb3.PPO):
     """Proximal policy optimization (Schulman et al., 2017, arXiv 1707.06347) with plasticity methods.
 
     Takes every argument of ``stable_baselines3.PPO``, and those of :class:`~neoteny.agents.continual.Continual`.
@@ -64,3 +65,6 @@ class PPO(Continual, sb3.PPO):
         if self.rollout_buffer_class is None and not isinstance(self.observation_space, spaces.Dict):
             self.rollout_buffer_class = TensorRollouts
         super()._setup_model()
+
+    def make_update(self) -> PPOUpdate:
+        return PPOUpdate(self)

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from neoteny.agents.config import STRICT, Network, OffPolicyConfig
 from neoteny.agents.continual import Continual
+from neoteny.agents.learners import ClosedForm, SACUpdate
 from neoteny.agents.networks import SoftActorCritic
 from neoteny.agents.switch import ReplayAtSwitch
 
@@ -62,7 +63,7 @@ class SACConfig(OffPolicyConfig):
         return value
 
 
-class SAC(Continual, sb3.SAC):
+class SAC(ClosedForm, Continual, sb3.SAC):
     """Soft actor-critic (Haarnoja et al., 2018, arXiv 1812.05905) with plasticity methods.
 
     Takes every argument of ``stable_baselines3.SAC``, and those of :class:`~neoteny.agents.continual.Continual`.
@@ -79,6 +80,9 @@ class SAC(Continual, sb3.SAC):
         super()._setup_model()
         if self.log_ent_coef is not None:
             self._initial_log_ent_coef = self.log_ent_coef.detach().clone()
+
+    def make_update(self) -> SACUpdate:
+        return SACUpdate(self)
 
     def restart_exploration(self) -> None:
         """Reset the entropy coefficient and its optimizer state, if it is learned."""

@@ -1,0 +1,90 @@
+"""Mixins that choose between the closed forms and an algorithm's own ``train``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import Tensor
+
+from neoteny.agents.learners.lanes import UnreadableError
+
+
+class ClosedForm(BaseAlgorithm):
+    """Mixin that computes updates in closed form where it can: ``class PPO(ClosedForm, Continual, sb3.PPO)``.
+
+    The networks are read anew when a method, a hook or a new layer has changed them.
+    """
+
+    _update: Any = None
+
+    def make_update(self) -> Any:
+        """The closed form of this agent's updates.
+
+        Raises:
+            UnreadableError: it has none.
+        """
+        raise NotImplementedError
+
+    def _closed_form(self) -> tuple[Any, str]:
+        """The closed form, or None, and why there is none."""
+        if self._update is None or not self._update.intact():
+            self._update = None
+            try:
+                self._update = self.make_update()
+            except UnreadableError as error:
+                return None, str(error)
+        return self._update, ""
+
+    @property
+    def updates(self) -> str:
+        """How updates are computed: in ``closed form``, or by stable-baselines3 and why."""
+        _, why = self._closed_form()
+        return f"stable-baselines3's, since {why}" if why else "closed form"
+
+    def train(self, *args: Any, **kwargs: Any) -> None:
+        """Update the networks."""
+        update, _ = self._closed_form()
+        if update is None:
+            super().train(*args, **kwargs)  # type: ignore[misc]
+        else:
+            update.train(*args, **kwargs)
+
+
+class OffPolicyUpdate:
+    """Updates on minibatches of a replay buffer.
+
+    Attributes:
+        agent: is updated.
+        optimizers: all of its optimizers.
+    """
+
+    agent: Any
+    optimizers: list[Any]
+
+    def intact(self) -> bool:
+        """Whether the networks are still what was read."""
+        raise NotImplementedError
+
+    def update(self, batch: Any, step: int) -> Tensor:
+        """One update, the ``step``-th of a call of ``train``; what is logged of it."""
+        raise NotImplementedError
+
+    def log(self, found: list[Tensor]) -> None:
+        """Record what stable-baselines3 records."""
+        raise NotImplementedError
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """So many updates."""
+        agent, found = self.agent, []
+        agent.policy.set_training_mode(True)
+        agent._update_learning_rate(self.optimizers)
+        for step in range(gradient_steps):
+            if step and not self.intact():
+                agent.train(gradient_steps - step, batch_size)
+                break
+            batch = agent.replay_buffer.sample(batch_size, env=agent._vec_normalize_env)
+            found.append(self.update(batch, step))
+        agent._n_updates += len(found)
+        agent.logger.record("train/n_updates", agent._n_updates, exclude="tensorboard")
+        self.log(found)

@@ -1,0 +1,79 @@
+"""The update of DQN, with the gradient of its loss in closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.dqn.policies import QNetwork
+from torch import Tensor
+
+from neoteny.agents.learners.closed_form import OffPolicyUpdate
+from neoteny.agents.learners.flat import Flat, Gathered
+from neoteny.agents.learners.lanes import Lanes, Shape
+from neoteny.agents.learners.reading import encoder_of, nonzero_columns, same_methods
+
+
+class DQNUpdate(OffPolicyUpdate):
+    """Updates a DQN agent as ``stable_baselines3.DQN.train`` does, to rounding.
+
+    Args:
+        agent: is updated.
+        double: double Q-learning (van Hasselt et al., 2016, arXiv 1509.06461, equation 4).
+
+    Raises:
+        UnreadableError: its networks are not those of the closed forms.
+    """
+
+    def __init__(self, agent: DQN, double: bool):
+        self.agent, self.double, self.shape = agent, double, Shape()
+        self.optimizers = [agent.policy.optimizer]
+        networks = online, target = agent.policy.q_net, agent.policy.q_net_target
+        for network in networks:
+            same_methods(network, QNetwork, ("forward", "extract_features"))
+            self.shape.see(network)
+        self.encode = encoder_of(online, self.shape)
+        self.online, self.target = Lanes([online.q_net], self.shape), Lanes([target.q_net], self.shape)
+        self.flat = Flat(self.online.groups(), agent.policy.optimizer)
+        self.held = Gathered(self.target.groups())
+        self.online.bind(self.flat.values, self.flat.gradients)
+        self.target.bind(self.held.values)
+
+    def intact(self) -> bool:
+        """Whether the networks are still what was read."""
+        return self.shape.intact() and self.flat.intact() and self.held.intact()
+
+    @torch.no_grad()
+    def update(self, batch: Any, step: int) -> Tensor:
+        """One step on a minibatch of transitions (s, a, r, s').
+
+        With the error δ = Q(s, a) − r − γ(1 − done) max Q_target(s', ·), the loss is the mean of δ²/2 where |δ| < 1, else
+        |δ| − 1/2. So ∂loss/∂Q(s, a) = clip(δ, −1, 1)/n.
+
+        Returns:
+            The loss.
+        """
+        agent = self.agent
+        discount = agent.gamma if batch.discounts is None else batch.discounts
+        features, columns = self.encode(torch.cat([batch.observations, batch.next_observations])), None
+        self.online.columns = self.target.columns = columns
+        now, later = features.chunk(2)
+        next_values = self.target.forward(later)[0]
+        if self.double:
+            best = self.online.forward(later)[0].argmax(1, keepdim=True)
+            next_values = next_values.gather(1, best)
+        else:
+            next_values = next_values.amax(1, keepdim=True)
+        wanted = torch.addcmul(batch.rewards, 1 - batch.dones, next_values * discount)
+        values = self.online.forward(now)
+        taken = batch.actions.long()
+        chosen = values[0].gather(1, taken)
+        error = chosen - wanted
+        self.online.backward(torch.zeros_like(values).scatter_(2, taken[None], error.clamp(-1, 1)[None] / len(error)))
+        self.flat.clip_(agent.max_grad_norm)
+        self.flat.step()
+        return torch.nn.functional.smooth_l1_loss(chosen, wanted)
+
+    def log(self, losses: list[Tensor]) -> None:
+        self.agent.logger.record("train/loss", torch.stack(losses).mean().item())

@@ -1,0 +1,220 @@
+"""Networks of equal layers, computed side by side, with the gradient of every layer written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from neoteny.agents.networks import CReLU, Fourier, LeakyReLU01
+
+aten = torch.ops.aten
+
+
+class UnreadableError(Exception):
+    """A network or its optimizer is not what the closed forms are of; the message says why."""
+
+
+def _split(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    return gradient.chunk(2, -1)  # type: ignore[return-value]
+
+
+def _crelu(_: Any, gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    above, below = _split(aten.threshold_backward(gradient, y, 0))
+    return above - below
+
+
+def _fourier(_: Any, gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    (to_sin, to_cos), (sin, cos) = _split(gradient), _split(y)
+    return to_sin * cos - to_cos * sin
+
+
+def _leaky(module: Any, gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return aten.leaky_relu_backward(gradient, x, module.negative_slope, False)
+
+
+#: ∂loss/∂x of the activations y = f(x), given the module, ∂loss/∂y, x and y.
+ACTIVATIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
+    nn.ReLU: lambda _, gradient, x, y: aten.threshold_backward(gradient, y, 0),
+    nn.Tanh: lambda _, gradient, x, y: aten.tanh_backward(gradient, y),
+    nn.LeakyReLU: _leaky,
+    LeakyReLU01: _leaky,
+    nn.ELU: lambda module, gradient, x, y: aten.elu_backward(gradient, module.alpha, 1, 1, False, x),
+    nn.GELU: lambda module, gradient, x, y: aten.gelu_backward(gradient, x, approximate=module.approximate),
+    CReLU: _crelu,
+    Fourier: _fourier,
+}
+#: What makes two layers of the same type compute the same function of their weights.
+SETTINGS = ("in_features", "out_features", "normalized_shape", "eps", "negative_slope", "alpha", "approximate")
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether calling ``module`` does more than its ``forward``."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+class Shape:
+    """The modules that were read, to notice when one is hooked, replaced or added."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[nn.Module, list[nn.Module | None]]] = []
+
+    def see(self, module: nn.Module) -> None:
+        self._seen.append((module, [*module._modules.values()]))
+
+    def intact(self) -> bool:
+        if _has_any_global_hook():
+            return False
+        return all(not is_hooked(m) and [*m._modules.values()] == children for m, children in self._seen)
+
+    def leaves(self, module: nn.Module) -> Iterator[nn.Module]:
+        """The layers of a ``Sequential``, in order.
+
+        Raises:
+            UnreadableError: there is something else in it.
+        """
+        self.see(module)
+        if type(module) is nn.Sequential:
+            for child in module:
+                yield from self.leaves(child)
+        elif not isinstance(module, nn.Identity):
+            known = type(module) in ACTIVATIONS or type(module) in (nn.Linear, nn.LayerNorm)
+            if not known or (isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is None):
+                bare = " without biases" if known else ""
+                raise UnreadableError(f"the network has a layer {type(module).__name__}{bare}")
+            yield module
+
+
+class Lanes:
+    """L networks of equal layers: each layer of all of them is one operation.
+
+    Args:
+        networks: made of Linear layers, LayerNorm and activations.
+        shape: told of all modules.
+
+    Raises:
+        UnreadableError: a layer is none of these, or the networks differ.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], shape: Shape):
+        lanes = [[*shape.leaves(network)] for network in networks]
+        kinds = [[(type(m), *(getattr(m, name, None) for name in SETTINGS)) for m in lane] for lane in lanes]
+        if any(kind != kinds[0] for kind in kinds):
+            raise UnreadableError("networks that run side by side have different layers")
+        self.count = len(networks)
+        self.layers: list[tuple[Any, ...]] = [*zip(*lanes, strict=True)]
+        self._weights: list[Any] = []
+        self._gradients: list[tuple[Tensor, ...]] = []
+        self._passed: list[tuple[Tensor, ...]] = []
+        #: The inputs that are given to the first layer; the others are 0. None for all.
+        self.columns: Tensor | None = None
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """The parameters that must lie next to each other: of each layer, the weights of all lanes, then the biases."""
+        trained = [layer for layer in self.layers if type(layer[0]) not in ACTIVATIONS]
+        return [[getattr(m, name) for m in layer] for layer in trained for name in ("weight", "bias")]
+
+    def bind(self, values: Iterable[Tensor], gradients: Iterable[Tensor] = ()) -> None:
+        """Use these tensors, (L, *shape) each, one for each of :meth:`groups`."""
+        kinds = [layer[0] for layer in self.layers if type(layer[0]) not in ACTIVATIONS]
+        self._weights = [
+            Affine(*pair) if isinstance(kind, nn.Linear) else tuple(w.unsqueeze(1) for w in pair)
+            for kind, pair in zip(kinds, _pairs(values), strict=True)
+        ]
+        self._gradients = _pairs(gradients)[::-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The outputs, (L, batch, outputs).
+
+        Args:
+            x: (batch, inputs), the same for all lanes, or (L, batch, inputs).  With :attr:`columns`, only these inputs.
+        """
+        weights = iter(self._weights)
+        self._passed = []
+        for depth, layer in enumerate(self.layers):
+            kind = layer[0]
+            if isinstance(kind, nn.Linear):
+                affine = next(weights) if depth else next(weights).of(self.columns)
+                y = affine(x)
+                self._passed.append((x, affine.weight))
+            else:
+                x = self._own(x)
+                if isinstance(kind, nn.LayerNorm):
+                    scale, shift = next(weights)
+                    unit, mean, inverse = aten.native_layer_norm(x, kind.normalized_shape, None, None, kind.eps)
+                    y = torch.addcmul(shift, unit, scale)
+                    self._passed.append((x, scale, unit, mean, inverse))
+                else:
+                    y = kind.forward(x)
+                    self._passed.append((x, y))
+            x = y
+        return self._own(x)
+
+    def backward(self, gradient: Tensor, inputs: bool = False, weights: bool = True) -> Tensor:
+        """Write the gradients of the weights, for the last :meth:`forward`.
+
+        Args:
+            gradient: of the loss, with respect to the outputs, (L, batch, outputs).
+            inputs: go on to the inputs.
+            weights: False to write nothing.
+
+        Returns:
+            The gradient with respect to each lane's inputs, (L, batch, inputs), if ``inputs``.
+        """
+        written = iter(self._gradients)
+        for depth, (layer, kept) in enumerate(zip(self.layers[::-1], self._passed[::-1], strict=True), 1):
+            kind = layer[0]
+            if isinstance(kind, nn.Linear):
+                x, weight = kept
+                if weights:
+                    to_weight, to_bias = next(written)
+                    torch.sum(gradient, 1, out=to_bias)
+                    if self.columns is None or depth < len(self.layers):
+                        torch.bmm(gradient.mT, self._own(x), out=to_weight)
+                    else:
+                        to_weight.zero_().index_copy_(2, self.columns, torch.bmm(gradient.mT, self._own(x)))
+                if inputs or depth < len(self.layers):
+                    gradient = torch.bmm(gradient, weight)
+            elif isinstance(kind, nn.LayerNorm):
+                x, scale, unit, mean, inverse = kept
+                if weights:
+                    to_scale, to_shift = next(written)
+                    torch.sum(gradient * unit, 1, out=to_scale)
+                    torch.sum(gradient, 1, out=to_shift)
+                shape, only_x = kind.normalized_shape, [True, False, False]
+                gradient = aten.native_layer_norm_backward(gradient * scale, x, shape, mean, inverse, None, None, only_x)[0]
+            else:
+                gradient = ACTIVATIONS[type(kind)](kind, gradient, *kept)
+        return gradient
+
+    def _own(self, x: Tensor) -> Tensor:
+        return x.expand(self.count, *x.shape) if x.ndim == 2 else x
+
+
+class Affine:
+    """x ↦ xWᵀ + b for L weights, (L, out, in), and biases, (L, out)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        self.weight = weight
+        self.transposed, self.row = weight.mT, bias.unsqueeze(1)
+        self.together, self.flat, self.outputs = weight.flatten(0, 1).T, bias.flatten(), bias.shape
+
+    def of(self, columns: Tensor | None) -> Affine:
+        """The same map where all inputs but these are 0."""
+        return self if columns is None else Affine(self.weight.index_select(2, columns), self.flat.view(self.outputs))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(L, batch, out) of x, (L, batch, in), or (batch, in) for all lanes: then one product of all rows."""
+        if x.ndim == 3:
+            return torch.baddbmm(self.row, x, self.transposed)
+        return torch.addmm(self.flat, x, self.together).unflatten(1, self.outputs).transpose(0, 1)
+
+
+def _pairs(tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
+    remaining = iter(tensors)
+    return [*zip(remaining, remaining, strict=True)]

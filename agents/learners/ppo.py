@@ -1,0 +1,225 @@
+"""The update of PPO, with the gradient of its loss in closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import MlpExtractor
+from stable_baselines3.common.utils import explained_variance
+from torch import Tensor
+
+from neoteny.agents.buffers import TensorRollouts
+from neoteny.agents.learners.flat import Flat
+from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
+from neoteny.agents.learners.reading import encoder_of, nonzero_columns, same_methods
+from neoteny.agents.networks import Torsos
+
+#: What a policy must not have overridden.
+METHODS = ("evaluate_actions", "extract_features", "_get_action_dist_from_latent")
+
+
+class Categorical:
+    """Actions a ~ softmax(z).
+
+    log π(a) = log softmax(z)_a and H = −Σ π log π, so ∂log π(a)/∂z = e_a − π and ∂H/∂z = −π (log π + H).
+    """
+
+    def evaluate(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a) and H, (batch) each, of ``outputs`` z, (batch, actions), and ``actions``, (1, batch)."""
+        self.log_p = torch.log_softmax(outputs.T.contiguous(), 0)  # along the first axis this is several times as fast
+        self.p = self.log_p.exp()
+        self.taken = actions.long()
+        self.entropy = -(self.p * self.log_p).sum(0)
+        return self.log_p.gather(0, self.taken)[0], self.entropy
+
+    def backward(self, to_log_prob: Tensor, to_entropy: float) -> Tensor:
+        """∂loss/∂z, (batch, actions), from ∂loss/∂log π(a), (batch), and ∂loss/∂H, the same in the whole batch."""
+        inner = torch.add(self.log_p, self.entropy).mul_(-to_entropy).sub_(to_log_prob)
+        return inner.mul_(self.p).scatter_add_(0, self.taken, to_log_prob[None]).T
+
+
+class Gaussian:
+    """Actions a ~ N(μ, e^2s), with one s per dimension, which is a parameter.
+
+    With n = (a − μ) / e^s, log π(a) = −½ Σ n² − Σ s + c, so ∂log π/∂μ = n / e^s and ∂log π/∂s = n² − 1; H = Σ s + c.
+    """
+
+    def __init__(self, log_std: Tensor, gradient: Tensor):
+        self.log_std, self.gradient = log_std, gradient
+
+    def evaluate(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """log π(a) and H, (batch) each, of ``outputs`` μ, (batch, dimensions), and ``actions``, transposed."""
+        self.inverse = self.log_std.neg().exp()
+        self.n = torch.sub(actions.T, outputs).mul_(self.inverse)
+        constant = 0.5 * np.log(2 * np.pi)
+        log_prob = self.n.square().sum(1).mul_(-0.5).sub_((self.log_std + constant).sum())
+        return log_prob, (self.log_std + (0.5 + constant)).sum().expand(len(outputs))
+
+    def backward(self, to_log_prob: Tensor, to_entropy: float) -> Tensor:
+        """∂loss/∂μ, (batch, dimensions); ∂loss/∂s is written."""
+        column = to_log_prob[:, None]
+        torch.sum((self.n.square() - 1).mul_(column), 0, out=self.gradient)
+        self.gradient.add_(to_entropy * len(to_log_prob))
+        return self.n * self.inverse * column
+
+
+class PPOUpdate:
+    """Updates a PPO agent as ``stable_baselines3.PPO.train`` does, to rounding.
+
+    Args:
+        agent: is updated.
+
+    Raises:
+        UnreadableError: its policy or its settings are not those of the closed forms.
+    """
+
+    def __init__(self, agent: PPO):
+        policy = agent.policy
+        assert isinstance(policy, ActorCriticPolicy)
+        same_methods(policy, ActorCriticPolicy, METHODS)
+        extractor: Any = policy.mlp_extractor
+        if type(extractor) not in (Torsos, MlpExtractor):
+            raise UnreadableError(f"its mlp_extractor is a {type(extractor).__name__}")
+        if agent.use_sde or not isinstance(policy.action_dist, CategoricalDistribution | DiagGaussianDistribution):
+            raise UnreadableError(f"its actions are drawn by {type(policy.action_dist).__name__}")
+        self.agent, self.shape = agent, Shape()
+        self.encode = encoder_of(policy, self.shape)
+        self.shape.see(policy)
+        self.shape.see(extractor)
+        pair = [extractor.policy_net, extractor.value_net]
+        try:
+            self.torsos = [Lanes(pair, self.shape)]
+        except UnreadableError:
+            self.torsos = [Lanes([torso], self.shape) for torso in pair]
+        self.actor, self.critic = Lanes([policy.action_net], self.shape), Lanes([policy.value_net], self.shape)
+        parts = [*self.torsos, self.actor, self.critic]
+        gaussian = isinstance(policy.action_dist, DiagGaussianDistribution)
+        groups = [part.groups() for part in parts] + ([[[policy.log_std]]] if gaussian else [])
+        self.flat = Flat([group for of in groups for group in of], policy.optimizer)
+        values, gradients = iter(self.flat.values), iter(self.flat.gradients)
+        for part, of in zip(parts, groups, strict=False):
+            part.bind([next(values) for _ in of], [next(gradients) for _ in of])
+        self.actions = Gaussian(next(values)[0], next(gradients)[0]) if gaussian else Categorical()
+
+    def intact(self) -> bool:
+        """Whether the network is still what was read."""
+        return self.shape.intact() and self.flat.intact()
+
+    def features(self, observations: Tensor) -> Tensor:
+        """The features of a rollout's observations that are not 0 in all of it, (steps, columns)."""
+        with torch.no_grad():
+            found, columns = nonzero_columns(self.encode(observations))
+        for torso in self.torsos:
+            torso.columns = columns
+        return found
+
+    def forward(self, observations: Any) -> tuple[Tensor, Tensor]:
+        """The actor's outputs, (batch, outputs), and the values, (batch)."""
+        with torch.no_grad():
+            features = observations
+            latent = [lane for torso in self.torsos for lane in torso.forward(features)]
+            return self.actor.forward(latent[0])[0], self.critic.forward(latent[1])[0, :, 0]
+
+    def backward(self, to_outputs: Tensor, to_values: Tensor) -> None:
+        """Write the gradients of all parameters."""
+        to_latent = [
+            self.actor.backward(to_outputs[None], inputs=True),
+            self.critic.backward(to_values[None, :, None], inputs=True),
+        ]
+        if len(self.torsos) == 1:
+            to_latent = [torch.cat(to_latent)]
+        for torso, gradient in zip(self.torsos, to_latent, strict=True):
+            torso.backward(gradient)
+
+    def train(self) -> None:
+        """All updates on a rollout."""
+        agent: Any = self.agent
+        buffer, left = agent.rollout_buffer, agent._current_progress_remaining
+        agent.policy.set_training_mode(True)
+        agent._update_learning_rate(agent.policy.optimizer)
+        clip = agent.clip_range(left)
+        clip_values = None if agent.clip_range_vf is None else agent.clip_range_vf(left)
+        if type(buffer) is TensorRollouts:
+            buffer.encode = self.features
+        hooked = bool(agent.policy.optimizer._optimizer_step_pre_hooks or agent.policy.optimizer._optimizer_step_post_hooks)
+        means: list[Tensor] = []
+        stops = False
+        for epoch in range(agent.n_epochs):
+            epoch_begins = len(means)
+            for batch in buffer.get(agent.batch_size):
+                intact = not hooked or self.intact()
+                means.append(self.update(batch, clip, clip_values, intact))
+                kl = float(means[-1][3]) if agent.target_kl is not None else 0.0
+                stops = agent.target_kl is not None and kl > 1.5 * agent.target_kl
+                if stops:
+                    if agent.verbose >= 1:
+                        print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
+                    break
+                if intact:
+                    self.flat.clip_(agent.max_grad_norm)
+                    self.flat.step()
+                else:
+                    torch.nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
+                    agent.policy.optimizer.step()
+            agent._n_updates += 1
+            if stops:
+                break
+        buffer.encode = None
+        self._log(torch.stack(means).cpu().numpy(), epoch_begins, clip, clip_values)
+
+    def update(self, batch: Any, clip: float, clip_values: float | None, intact: bool) -> Tensor:
+        """Write the gradient of the loss on a minibatch.
+
+        With r = π(a)/π_old(a) and normalized advantages A, the loss is the mean over the minibatch of
+        −min(rA, clip(r)A) − ent_coef·H + vf_coef·(R − v)². So ∂loss/∂log π = −rA/n where rA is the smaller one, else 0.
+
+        Returns:
+            Means over the minibatch: of min(rA, clip(r)A), H, (R − v)², KL(π_old ‖ π) and of |r − 1| > clip.
+        """
+        agent = self.agent
+        n = len(batch.advantages)
+        outputs, values = self.forward(batch.observations)
+        log_prob, entropy = self.actions.evaluate(outputs, batch.actions.reshape(n, -1).T)
+        advantages = batch.advantages
+        if agent.normalize_advantage and n > 1:
+            std, mean = torch.std_mean(advantages)
+            advantages = (advantages - mean).div_(std + 1e-8)
+        log_ratio = log_prob - batch.old_log_prob
+        ratio = log_ratio.exp()
+        plain, clipped = advantages * ratio, advantages * ratio.clamp(1 - clip, 1 + clip)
+        to_log_prob = torch.where(plain <= clipped, plain, 0).mul_(-1 / n)
+        error = values - batch.returns
+        to_values = error
+        if clip_values is not None:
+            change = values - batch.old_values
+            error = batch.old_values + change.clamp(-clip_values, clip_values) - batch.returns
+            to_values = torch.where(change.abs() <= clip_values, error, 0)
+        self.backward(self.actions.backward(to_log_prob, -agent.ent_coef / n), to_values * (2 * agent.vf_coef / n))
+        kl = (ratio - 1).sub_(log_ratio)
+        outside = ((ratio - 1).abs_() > clip).to(ratio)
+        return torch.stack((torch.minimum(plain, clipped), entropy, error.square(), kl, outside)).mean(1)
+
+    def _log(self, means: np.ndarray[Any, Any], last_epoch: int, clip: float, clip_values: float | None) -> None:
+        agent: Any = self.agent
+        surrogate, entropy, squared_error, _, outside = means.mean(0)
+        last = means[-1]
+        record, buffer = agent.logger.record, agent.rollout_buffer
+        record("train/entropy_loss", -entropy)
+        record("train/policy_gradient_loss", -surrogate)
+        record("train/value_loss", squared_error)
+        record("train/approx_kl", means[last_epoch:, 3].mean())
+        record("train/clip_fraction", outside)
+        record("train/loss", -last[0] - agent.ent_coef * last[1] + agent.vf_coef * last[2])
+        record("train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        if hasattr(agent.policy, "log_std"):
+            record("train/std", agent.policy.log_std.detach().exp().mean().item())
+        record("train/n_updates", agent._n_updates, exclude="tensorboard")
+        record("train/clip_range", clip)
+        if clip_values is not None:
+            record("train/clip_range_vf", clip_values)

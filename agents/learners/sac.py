@@ -1,0 +1,150 @@
+"""The update of SAC, with the gradients of its losses in closed form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from stable_baselines3 import SAC
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor
+from torch import Tensor
+
+from neoteny.agents.learners.closed_form import OffPolicyUpdate
+from neoteny.agents.learners.flat import Flat, Gathered
+from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
+from neoteny.agents.learners.reading import encoder_of, same_methods
+
+#: stable-baselines3's, in log(1 − a² + ε).
+EPSILON = 1e-6
+
+
+class Sample(NamedTuple):
+    """Actions a = tanh(u), u = μ + e^s n with n ~ N(0, 1), and log π(a) = −Σ (n²/2 + s + ½ log 2π + log(1 − a² + ε)).
+
+    Attributes:
+        actions, noise, std: a, n and e^s, (batch, dimensions) each.
+        log_prob: (batch, 1).
+        inside: where s was not clamped.
+    """
+
+    actions: Tensor
+    noise: Tensor
+    std: Tensor
+    log_prob: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(cls, outputs: Tensor, noise: Tensor) -> Sample:
+        """Given μ and s, (2, batch, dimensions), and n."""
+        mean, log_std = outputs
+        clamped = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        std = clamped.exp()
+        actions = torch.addcmul(mean, std, noise).tanh_()
+        squashed = torch.log(1 - actions.square() + EPSILON)
+        terms = torch.addcmul(squashed, noise, noise, value=0.5).add_(clamped)
+        log_prob = terms.sum(1, keepdim=True).add_(noise.shape[1] * 0.5 * math.log(2 * math.pi)).neg_()
+        return cls(actions, noise, std, log_prob, log_std == clamped)
+
+    def backward(self, to_actions: Tensor, to_log_prob: Tensor) -> Tensor:
+        """∂loss/∂(μ, s), (2, batch, dimensions), from ∂loss/∂a and from ∂loss/∂log π, the same in the whole batch.
+
+        log π depends on μ and s through a, and on s directly: n is what was drawn.
+        """
+        slope = 1 - self.actions.square()
+        by_actions = torch.addcdiv(to_actions, 2 * to_log_prob * self.actions, slope + EPSILON)
+        to_mean = by_actions.mul_(slope)
+        to_log_std = (to_mean * self.std).mul_(self.noise).sub_(to_log_prob).mul_(self.inside)
+        return torch.stack((to_mean, to_log_std))
+
+
+class SACUpdate(OffPolicyUpdate):
+    """Updates a SAC agent as ``stable_baselines3.SAC.train`` does, to rounding.
+
+    Args:
+        agent: is updated.
+
+    Raises:
+        UnreadableError: its networks or settings are not those of the closed forms.
+    """
+
+    def __init__(self, agent: SAC):
+        if agent.use_sde:
+            raise UnreadableError("use_sde is set")
+        self.agent, self.shape = agent, Shape()
+        self.optimizers = [agent.actor.optimizer, agent.critic.optimizer, *filter(None, [agent.ent_coef_optimizer])]
+        actor, critic, target = agent.actor, agent.critic, agent.critic_target
+        same_methods(actor, Actor, ("action_log_prob", "get_action_dist_params", "extract_features"))
+        for network in (critic, target):
+            same_methods(network, ContinuousCritic, ("forward", "extract_features"))
+            encoder_of(network, self.shape)
+        for part in (actor, critic, target):
+            self.shape.see(part)
+        self.encode = encoder_of(actor, self.shape)
+        self.latent = Lanes([actor.latent_pi], self.shape)
+        self.heads = Lanes([actor.mu, actor.log_std], self.shape)  # type: ignore[list-item]
+        self.critic, self.target = Lanes(critic.q_networks, self.shape), Lanes(target.q_networks, self.shape)
+        below, above = self.latent.groups(), self.heads.groups()
+        self.actor_flat = Flat([*below, *above], actor.optimizer)
+        self.critic_flat = Flat(self.critic.groups(), critic.optimizer)
+        self.held = Gathered(self.target.groups())
+        values, gradients, at = self.actor_flat.values, self.actor_flat.gradients, len(below)
+        self.latent.bind(values[:at], gradients[:at])
+        self.heads.bind(values[at:], gradients[at:])
+        self.critic.bind(self.critic_flat.values, self.critic_flat.gradients)
+        self.target.bind(self.held.values)
+
+    def intact(self) -> bool:
+        """Whether the networks are still what was read."""
+        return all(part.intact() for part in (self.shape, self.actor_flat, self.critic_flat, self.held))
+
+    def act(self, features: Tensor, noise: Tensor) -> Sample:
+        """The actor's actions, see :class:`Sample`."""
+        return Sample.of(self.heads.forward(self.latent.forward(features)[0]), noise)
+
+    @torch.no_grad()
+    def update(self, batch: Any, step: int) -> Tensor:
+        """One step of all optimizers on a minibatch of transitions (s, a, r, s').
+
+        The entropy coefficient α has the loss −log α · mean(log π + H̄). Each critic has ½ mean(Q(s, a) − y)² with
+        y = r + γ(1 − done)(min Q_target(s', a') − α log π(a')), and the actor mean(α log π − min Q(s, a)), with a drawn.
+
+        Returns:
+            α and the losses of the critics, of the actor and, where it is learned, of α.
+        """
+        agent: Any = self.agent
+        discount = agent.gamma if batch.discounts is None else batch.discounts
+        now, later = self.encode(batch.observations), self.encode(batch.next_observations)
+        shape = (len(now), self.heads.layers[0][0].out_features)
+        noise, next_noise = (torch.randn(shape, device=now.device, dtype=now.dtype) for _ in range(2))
+        following, drawn = self.act(later, next_noise), self.act(now, noise)
+        logged = []
+        coefficient = agent.ent_coef_tensor if agent.ent_coef_optimizer is None else agent.log_ent_coef.detach().exp()
+        if agent.ent_coef_optimizer is not None:
+            gap = (drawn.log_prob + agent.target_entropy).mean()
+            logged.append(-agent.log_ent_coef.detach() * gap)
+            agent.log_ent_coef.grad = -gap.expand_as(agent.log_ent_coef).clone()
+            agent.ent_coef_optimizer.step()
+        next_values = self.target.forward(torch.cat([later, following.actions], 1)).amin(0)
+        soft = (next_values - coefficient * following.log_prob) * discount
+        wanted = torch.addcmul(batch.rewards, 1 - batch.dones, soft)
+        error = self.critic.forward(torch.cat([now, batch.actions], 1)) - wanted
+        self.critic.backward(error / len(now))
+        self.critic_flat.step()
+        lowest, which = self.critic.forward(torch.cat([now, drawn.actions], 1)).min(0, keepdim=True)
+        to_values = error.new_zeros(error.shape).scatter_(0, which, -1 / len(now))
+        to_inputs = self.critic.backward(to_values, inputs=True, weights=False).sum(0)
+        to_outputs = drawn.backward(to_inputs[:, now.shape[1] :], coefficient / len(now))
+        self.latent.backward(self.heads.backward(to_outputs, inputs=True).sum(0, keepdim=True))
+        self.actor_flat.step()
+        if step % agent.target_update_interval == 0:
+            self.held.buffer.mul_(1 - agent.tau).add_(self.critic_flat.buffer, alpha=agent.tau)
+        actor_loss = (coefficient * drawn.log_prob - lowest[0]).mean()
+        critic_loss = error.square().mean(1).sum() * 0.5
+        return torch.cat([t.reshape(1) for t in (coefficient, critic_loss, actor_loss, *logged)])
+
+    def log(self, found: list[Tensor]) -> None:
+        means = torch.stack(found).mean(0).tolist()
+        for name, value in zip(("ent_coef", "critic_loss", "actor_loss", "ent_coef_loss"), means, strict=False):
+            self.agent.logger.record(f"train/{name}", value)
