@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+
 
 class TensorRollouts(RolloutBuffer):
     """stable-baselines3's rollout buffer, converted to tensors once per rollout instead of once per minibatch.
@@ -21,21 +24,36 @@ class TensorRollouts(RolloutBuffer):
     The minibatches, their order and all values are the same.
 
     Attributes:
-        encode: if it is set, a function of all observations, (steps, …), whose rows minibatches then have in the place
-            of observations.
+        encode: within :meth:`encoding`, its argument.
+        columns: within it, which of all features minibatches have; None for all.
     """
 
-    encode: Callable[[Tensor], Tensor] | None = None
+    encode: Encode | None = None
+    columns: Tensor | None = None
     _observations: Tensor | None = None
 
     def reset(self) -> None:
         super().reset()
         self._observations = None
 
+    @contextmanager
+    def encoding(self, encode: Encode) -> Iterator[None]:
+        """Give minibatches features in the place of observations, computed once for all of a rollout.
+
+        Args:
+            encode: of observations, (steps, …), the features, (steps, columns), and which of all these are.
+        """
+        self.encode, self._observations = encode, None
+        try:
+            yield
+        finally:
+            self.encode = self._observations = self.columns = None
+
     def _get_samples(self, batch_inds: np.ndarray[Any, Any], env: VecNormalize | None = None) -> RolloutBufferSamples:
         if self._observations is None:
-            seen = self.to_torch(self.observations)
-            self._observations = seen if self.encode is None else self.encode(seen)
+            self._observations, self.columns = self.to_torch(self.observations), None
+            if self.encode is not None:
+                self._observations, self.columns = self.encode(self._observations)
             rows = (self.values, self.log_probs, self.advantages, self.returns)
             self._rows = self.to_torch(np.stack([row.flatten() for row in rows]).astype(np.float32, copy=False))
             self._actions = self.to_torch(self.actions.astype(np.float32, copy=False))

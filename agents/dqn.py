@@ -42,6 +42,8 @@ class DQNConfig(OffPolicyConfig):
         exploration_final_eps: ε after that fraction of the task.
         max_grad_norm: gradients are clipped to this norm, before a penalty is added, or with it (`joins`).
         double: double Q-learning.
+        closed_form: compute updates in closed form where the network allows it; false for stable-baselines3's own,
+            which are slower and differ by rounding.
         at_switch: what to do at a task switch.
     """
 
@@ -53,6 +55,7 @@ class DQNConfig(OffPolicyConfig):
     exploration_final_eps: Fraction = 0.05
     max_grad_norm: PositiveFloat = 10.0
     double: bool = True
+    closed_form: bool = True
     at_switch: DQNAtSwitch = DQNAtSwitch()
 
     @field_validator("network")

@@ -38,7 +38,9 @@ class OneHot(BaseFeaturesExtractor):
         super().__init__(observation_space, int(sizes.sum()))
         self.channels = channels
         self.offsets: Tensor
-        self.register_buffer("offsets", (sizes.flatten().cumsum(0) - sizes.flatten() - low.flatten()), persistent=False)
+        self.register_buffer(
+            "offsets", (sizes.flatten().cumsum(0) - sizes.flatten() - low.flatten()).int(), persistent=False
+        )
         self.places: list[int] = []
         self.table: Tensor | None = None
         if (low == low[0]).all() and (sizes == sizes[0]).all() and sizes[0].prod() <= TABLE:
@@ -62,8 +64,23 @@ class OneHot(BaseFeaturesExtractor):
             for channel, place in enumerate(self.places[1:], 1):
                 kinds.add_(cells[..., channel], alpha=place)
             return nn.functional.embedding(kinds, self.table).flatten(1)
-        indices = observations.flatten(1).long() + self.offsets
+        indices = (observations.flatten(1).int() + self.offsets).long()
         return torch.zeros(len(indices), self.features_dim, device=indices.device).scatter_(1, indices, 1.0)
+
+    def compact(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoding without the features that are 0 in the whole batch, (batch, columns), and which ones these are.
+
+        Of MiniGrid's 980 features they are a quarter to a half, and the others need no arithmetic.
+        """
+        indices = observations.flatten(1).int() + self.offsets
+        present = torch.bincount(indices.flatten(), minlength=self.features_dim) > 0
+        columns = present.nonzero()[:, 0]
+        places = (present.cumsum(0) - 1).index_select(0, indices.flatten()).view_as(indices)
+        rows, width = len(indices), len(columns)
+        places += torch.arange(0, rows * width, width, device=places.device)[:, None]
+        return torch.zeros(rows * width, device=places.device).index_fill_(0, places.flatten(), 1.0).view(
+            rows, -1
+        ), columns
 
 
 def one_hot_fits(space: spaces.Space[Any]) -> bool:

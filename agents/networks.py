@@ -235,14 +235,14 @@ class Encoded(BasePolicy):
 
 
 def draw_categorical(outputs: Tensor, _: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
-    """Actions a ~ softmax(outputs), (batch, 1), and log π(a), (batch). The draws are those of ``Categorical.sample``."""
+    """Actions a ~ softmax(outputs), (batch, 1), and log π(a), (batch), drawn as by ``Categorical.sample``."""
     log_p = outputs.log_softmax(1)
     actions = torch.multinomial(log_p.exp(), 1, replacement=True)
     return actions, log_p.gather(1, actions)[:, 0]
 
 
 def draw_gaussian(outputs: Tensor, policy: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
-    """Actions a ~ N(outputs, σ²), (batch, dimensions), and log π(a), (batch). The draws are those of ``Normal.rsample``."""
+    """Actions a ~ N(outputs, σ²), (batch, dimensions), and log π(a), (batch), drawn as by ``Normal.rsample``."""
     log_std = policy.log_std
     noise = torch.randn_like(outputs)
     constant = outputs.shape[1] * 0.5 * math.log(2 * math.pi) + log_std.sum()
@@ -274,7 +274,7 @@ class ActorCritic(Encoded, ActorCriticPolicy):
         return self.features_dim
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions, values (batch, 1) and log π(a) (batch), as in stable-baselines3, without objects for distributions."""
+        """Actions, values (batch, 1) and log π(a) (batch): stable-baselines3's, without objects for distributions."""
         draw = DRAWS.get(type(self.action_dist))
         if draw is None or deterministic:
             return super().forward(obs, deterministic)

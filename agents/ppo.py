@@ -18,8 +18,8 @@ from neoteny.agents.switch import AtSwitch
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class PPOConfig(AgentConfig):
-    """Settings of :class:`PPO`, named as in stable-baselines3.
+class ProximalConfig(AgentConfig):
+    """Settings shared by PPO with and without memory, named as in stable-baselines3.
 
     Attributes:
         n_steps: steps per environment in one rollout.
@@ -36,8 +36,6 @@ class PPOConfig(AgentConfig):
         at_switch: what to do at a task switch.
     """
 
-    policy: ClassVar[Any] = "ActorCritic"
-
     num_envs: PositiveInt = 64
     n_steps: PositiveInt = 32
     batch_size: Annotated[int, Field(ge=2)] = 256
@@ -49,6 +47,20 @@ class PPOConfig(AgentConfig):
     max_grad_norm: PositiveFloat = 0.5
     target_kl: PositiveFloat | None = 0.02
     at_switch: AtSwitch = AtSwitch()
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class PPOConfig(ProximalConfig):
+    """Settings of :class:`PPO`, named as in stable-baselines3.
+
+    Attributes:
+        closed_form: compute updates in closed form where the network allows it; false for stable-baselines3's own,
+            which are slower and differ by rounding.
+    """
+
+    policy: ClassVar[Any] = "ActorCritic"
+
+    closed_form: bool = True
 
 
 class PPO(ClosedForm, Continual, sb3.PPO):

@@ -17,7 +17,7 @@ from neoteny.agents.buffers import BEGINS, SequenceDictRollouts, SequenceRollout
 from neoteny.agents.config import STRICT, Network
 from neoteny.agents.continual import Continual
 from neoteny.agents.networks import ActorCritic
-from neoteny.agents.ppo import PPOConfig
+from neoteny.agents.ppo import ProximalConfig
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -51,7 +51,7 @@ class RecurrentNetwork(Network):
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class RecurrentPPOConfig(PPOConfig):
+class RecurrentPPOConfig(ProximalConfig):
     """Settings of :class:`RecurrentPPO`, named as in sb3-contrib.
 
     Attributes:

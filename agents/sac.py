@@ -34,6 +34,8 @@ class SACConfig(OffPolicyConfig):
 
     Attributes:
         ent_coef: entropy coefficient: a number, auto to learn it starting at 1, auto_0.1 to learn it starting at 0.1.
+        closed_form: compute updates in closed form where the network allows it; false for stable-baselines3's own,
+            which are slower and differ by rounding.
         at_switch: what to do at a task switch.
     """
 
@@ -47,6 +49,7 @@ class SACConfig(OffPolicyConfig):
     tau: Annotated[float, Field(gt=0, le=1)] = 0.005
     train_freq: PositiveInt = 1
     ent_coef: float | str = "auto"
+    closed_form: bool = True
     at_switch: SACAtSwitch = SACAtSwitch()
 
     @field_validator("ent_coef")

@@ -2,6 +2,8 @@
 
     python runners/benchmark.py
     python runners/benchmark.py --agent dqn
+    python runners/benchmark.py --agent sac
+    python runners/benchmark.py --agent ppo-control --env-id CartPole-v1 --widths 64 256
     python runners/benchmark.py --methods
     python runners/benchmark.py --backends
 
@@ -29,9 +31,11 @@ from neoteny.runners.benchmarks import RACES, STOCK, WIDTHS, compare_agents, com
 
 def main(argv: list[str], prog: str = "benchmark.py") -> int:
     parser = argparse.ArgumentParser(prog=prog, description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--agent", default="ppo", help=f"which agents: {', '.join(STOCK)} (default: ppo)")
     parser.add_argument(
-        "--env-id", default="MiniGrid-DoorKey-5x5-v0", help="a MiniGrid environment for them (default: %(default)s)"
+        "--agent", default="ppo", help=f"which agents: a preset of {', '.join(STOCK)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--env-id", help="an environment for them (default: MiniGrid-DoorKey-5x5-v0, for sac WalkerWalk-v1)"
     )
     parser.add_argument(
         "--backends", nargs="*", metavar="ENV", help=f"backends instead, of all of these or some: {', '.join(RACES)}"
@@ -40,7 +44,10 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
         "--methods", nargs="*", metavar="REG", help="what plasticity methods cost instead, of all of these or some"
     )
     parser.add_argument(
-        "--widths", nargs="+", type=int, default=WIDTHS, help="of the hidden layers then (default: 64 256 1024)"
+        "--widths",
+        nargs="+",
+        type=int,
+        help=f"of the hidden layers (default: the agent's; with --methods {' '.join(map(str, WIDTHS))})",
     )
     parser.add_argument("--num-envs", type=int, help="environments in parallel (default: the agent's, or 8)")
     parser.add_argument("--rounds", type=int, default=12, help="timed slices per contender (default: %(default)s)")

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from neoteny.agents.learners.lanes import UnreadableError
+from neoteny.agents.saving import Saved
 
 
-class ClosedForm(BaseAlgorithm):
+class ClosedForm(Saved):
     """Mixin that computes updates in closed form where it can: ``class PPO(ClosedForm, Continual, sb3.PPO)``.
 
     The networks are read anew when a method, a hook or a new layer has changed them.
+
+    Args:
+        closed_form: False for the algorithm's own updates, which differ by rounding only.
     """
 
     _update: Any = None
+
+    def __init__(self, policy: Any, env: Any, *args: Any, closed_form: bool = True, **kwargs: Any):
+        self.closed_form = closed_form
+        super().__init__(policy, env, *args, **kwargs)
+        self._arguments["closed_form"] = closed_form
 
     def make_update(self) -> Any:
         """The closed form of this agent's updates.
@@ -28,6 +36,8 @@ class ClosedForm(BaseAlgorithm):
 
     def _closed_form(self) -> tuple[Any, str]:
         """The closed form, or None, and why there is none."""
+        if not self.closed_form:
+            return None, "closed_form is false"
         if self._update is None or not self._update.intact():
             self._update = None
             try:

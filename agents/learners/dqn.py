@@ -12,7 +12,7 @@ from torch import Tensor
 from neoteny.agents.learners.closed_form import OffPolicyUpdate
 from neoteny.agents.learners.flat import Flat, Gathered
 from neoteny.agents.learners.lanes import Lanes, Shape
-from neoteny.agents.learners.reading import encoder_of, nonzero_columns, same_methods
+from neoteny.agents.learners.reading import compact, encoder_of, same_methods
 
 
 class DQNUpdate(OffPolicyUpdate):
@@ -33,7 +33,7 @@ class DQNUpdate(OffPolicyUpdate):
         for network in networks:
             same_methods(network, QNetwork, ("forward", "extract_features"))
             self.shape.see(network)
-        self.encode = encoder_of(online, self.shape)
+        self.encode = compact(encoder_of(online, self.shape), online.features_extractor)
         self.online, self.target = Lanes([online.q_net], self.shape), Lanes([target.q_net], self.shape)
         self.flat = Flat(self.online.groups(), agent.policy.optimizer)
         self.held = Gathered(self.target.groups())
@@ -48,15 +48,15 @@ class DQNUpdate(OffPolicyUpdate):
     def update(self, batch: Any, step: int) -> Tensor:
         """One step on a minibatch of transitions (s, a, r, s').
 
-        With the error δ = Q(s, a) − r − γ(1 − done) max Q_target(s', ·), the loss is the mean of δ²/2 where |δ| < 1, else
-        |δ| − 1/2. So ∂loss/∂Q(s, a) = clip(δ, −1, 1)/n.
+        With the error δ = Q(s, a) − r − γ(1 − done) max Q_target(s', ·), the loss is the mean of δ²/2 where |δ| < 1,
+        else |δ| − 1/2. So ∂loss/∂Q(s, a) = clip(δ, −1, 1)/n.
 
         Returns:
             The loss.
         """
         agent = self.agent
         discount = agent.gamma if batch.discounts is None else batch.discounts
-        features, columns = self.encode(torch.cat([batch.observations, batch.next_observations])), None
+        features, columns = self.encode(torch.cat([batch.observations, batch.next_observations]))
         self.online.columns = self.target.columns = columns
         now, later = features.chunk(2)
         next_values = self.target.forward(later)[0]

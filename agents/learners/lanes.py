@@ -38,7 +38,7 @@ def _leaky(module: Any, gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 #: ∂loss/∂x of the activations y = f(x), given the module, ∂loss/∂y, x and y.
 ACTIVATIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
-    nn.ReLU: lambda _, gradient, x, y: aten.threshold_backward(gradient, y, 0),
+    nn.ReLU: lambda _, gradient, x, y: aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient),
     nn.Tanh: lambda _, gradient, x, y: aten.tanh_backward(gradient, y),
     nn.LeakyReLU: _leaky,
     LeakyReLU01: _leaky,
@@ -47,6 +47,8 @@ ACTIVATIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tenso
     CReLU: _crelu,
     Fourier: _fourier,
 }
+#: Activations whose derivative needs only y take the place of x in memory, after a layer that has made x.
+IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {nn.ReLU: torch.relu_, nn.Tanh: torch.tanh_}
 #: What makes two layers of the same type compute the same function of their weights.
 SETTINGS = ("in_features", "out_features", "normalized_shape", "eps", "negative_slope", "alpha", "approximate")
 
@@ -65,6 +67,13 @@ class Shape:
         self._seen: list[tuple[nn.Module, list[nn.Module | None]]] = []
 
     def see(self, module: nn.Module) -> None:
+        """Read ``module``.
+
+        Raises:
+            UnreadableError: it is hooked.
+        """
+        if is_hooked(module) or _has_any_global_hook():
+            raise UnreadableError(f"a method or a hook watches the passes of {type(module).__name__}")
         self._seen.append((module, [*module._modules.values()]))
 
     def intact(self) -> bool:
@@ -150,7 +159,7 @@ class Lanes:
                     y = torch.addcmul(shift, unit, scale)
                     self._passed.append((x, scale, unit, mean, inverse))
                 else:
-                    y = kind.forward(x)
+                    y = IN_PLACE.get(type(kind) if depth else nn.Module, kind.forward)(x)
                     self._passed.append((x, y))
             x = y
         return self._own(x)
@@ -159,7 +168,7 @@ class Lanes:
         """Write the gradients of the weights, for the last :meth:`forward`.
 
         Args:
-            gradient: of the loss, with respect to the outputs, (L, batch, outputs).
+            gradient: of the loss, with respect to the outputs, (L, batch, outputs). It is overwritten.
             inputs: go on to the inputs.
             weights: False to write nothing.
 
@@ -187,7 +196,9 @@ class Lanes:
                     torch.sum(gradient * unit, 1, out=to_scale)
                     torch.sum(gradient, 1, out=to_shift)
                 shape, only_x = kind.normalized_shape, [True, False, False]
-                gradient = aten.native_layer_norm_backward(gradient * scale, x, shape, mean, inverse, None, None, only_x)[0]
+                gradient = aten.native_layer_norm_backward(
+                    gradient * scale, x, shape, mean, inverse, None, None, only_x
+                )[0]
             else:
                 gradient = ACTIVATIONS[type(kind)](kind, gradient, *kept)
         return gradient

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -17,7 +17,7 @@ from torch import Tensor
 from neoteny.agents.buffers import TensorRollouts
 from neoteny.agents.learners.flat import Flat
 from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
-from neoteny.agents.learners.reading import encoder_of, nonzero_columns, same_methods
+from neoteny.agents.learners.reading import compact, encoder_of, same_methods
 from neoteny.agents.networks import Torsos
 
 #: What a policy must not have overridden.
@@ -89,7 +89,8 @@ class PPOUpdate:
         if agent.use_sde or not isinstance(policy.action_dist, CategoricalDistribution | DiagGaussianDistribution):
             raise UnreadableError(f"its actions are drawn by {type(policy.action_dist).__name__}")
         self.agent, self.shape = agent, Shape()
-        self.encode = encoder_of(policy, self.shape)
+        encoder: Any = getattr(policy, "features_extractor", policy.pi_features_extractor)
+        self.encode = compact(encoder_of(policy, self.shape), encoder)
         self.shape.see(policy)
         self.shape.see(extractor)
         pair = [extractor.policy_net, extractor.value_net]
@@ -111,20 +112,22 @@ class PPOUpdate:
         """Whether the network is still what was read."""
         return self.shape.intact() and self.flat.intact()
 
-    def features(self, observations: Tensor) -> Tensor:
-        """The features of a rollout's observations that are not 0 in all of it, (steps, columns)."""
-        with torch.no_grad():
-            found, columns = nonzero_columns(self.encode(observations))
+    def minibatch_features(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """The features of a minibatch, (batch, columns), and which of all features these are; None for all."""
+        buffer: Any = self.agent.rollout_buffer
+        encoded = getattr(buffer, "encode", None)
+        return (batch.observations, buffer.columns) if encoded else self.encode(batch.observations)
+
+    @torch.no_grad()
+    def forward(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """log π(a), H and the values, (batch) each."""
+        features, columns = self.minibatch_features(batch)
         for torso in self.torsos:
             torso.columns = columns
-        return found
-
-    def forward(self, observations: Any) -> tuple[Tensor, Tensor]:
-        """The actor's outputs, (batch, outputs), and the values, (batch)."""
-        with torch.no_grad():
-            features = observations
-            latent = [lane for torso in self.torsos for lane in torso.forward(features)]
-            return self.actor.forward(latent[0])[0], self.critic.forward(latent[1])[0, :, 0]
+        latent = [lane for torso in self.torsos for lane in torso.forward(features)]
+        outputs = self.actor.forward(latent[0])[0]
+        actions = batch.actions.reshape(len(outputs), -1).T
+        return *self.actions.evaluate(outputs, actions), self.critic.forward(latent[1])[0, :, 0]
 
     def backward(self, to_outputs: Tensor, to_values: Tensor) -> None:
         """Write the gradients of all parameters."""
@@ -137,55 +140,70 @@ class PPOUpdate:
         for torso, gradient in zip(self.torsos, to_latent, strict=True):
             torso.backward(gradient)
 
+    def by_autograd(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """log π(a), H and the values, (batch) each, of networks that were changed since they were read."""
+        policy: Any = self.agent.policy
+        features, columns = self.minibatch_features(batch)
+        if columns is not None:
+            features = features.new_zeros(len(features), policy.features_dim).index_copy_(1, columns, features)
+        latent_pi, latent_vf = policy.mlp_extractor(features)
+        distribution = policy._get_action_dist_from_latent(latent_pi)
+        actions = batch.actions if isinstance(self.actions, Gaussian) else batch.actions.long().flatten()
+        return distribution.log_prob(actions), distribution.entropy(), policy.value_net(latent_vf).flatten()
+
     def train(self) -> None:
         """All updates on a rollout."""
         agent: Any = self.agent
-        buffer, left = agent.rollout_buffer, agent._current_progress_remaining
+        left, optimizer = agent._current_progress_remaining, agent.policy.optimizer
         agent.policy.set_training_mode(True)
-        agent._update_learning_rate(agent.policy.optimizer)
+        agent._update_learning_rate(optimizer)
         clip = agent.clip_range(left)
         clip_values = None if agent.clip_range_vf is None else agent.clip_range_vf(left)
-        if type(buffer) is TensorRollouts:
-            buffer.encode = self.features
-        hooked = bool(agent.policy.optimizer._optimizer_step_pre_hooks or agent.policy.optimizer._optimizer_step_post_hooks)
+        watched = bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
         means: list[Tensor] = []
         stops = False
-        for epoch in range(agent.n_epochs):
-            epoch_begins = len(means)
-            for batch in buffer.get(agent.batch_size):
-                intact = not hooked or self.intact()
-                means.append(self.update(batch, clip, clip_values, intact))
-                kl = float(means[-1][3]) if agent.target_kl is not None else 0.0
-                stops = agent.target_kl is not None and kl > 1.5 * agent.target_kl
+        buffer = agent.rollout_buffer
+        with buffer.encoding(self.encode) if type(buffer) is TensorRollouts else nullcontext():
+            for epoch in range(agent.n_epochs):
+                epoch_begins = len(means)
+                for batch in buffer.get(agent.batch_size):
+                    intact = not watched or self.intact()
+                    means.append(self.differentiate(batch, clip, clip_values, intact))
+                    kl = float(means[-1][3]) if agent.target_kl is not None else 0.0
+                    stops = agent.target_kl is not None and kl > 1.5 * agent.target_kl
+                    if stops:
+                        if agent.verbose >= 1:
+                            print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
+                        break
+                    if intact:
+                        self.flat.clip_(agent.max_grad_norm)
+                        self.flat.step()
+                    else:
+                        torch.nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
+                        optimizer.step()
+                agent._n_updates += 1
                 if stops:
-                    if agent.verbose >= 1:
-                        print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
                     break
-                if intact:
-                    self.flat.clip_(agent.max_grad_norm)
-                    self.flat.step()
-                else:
-                    torch.nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
-                    agent.policy.optimizer.step()
-            agent._n_updates += 1
-            if stops:
-                break
-        buffer.encode = None
         self._log(torch.stack(means).cpu().numpy(), epoch_begins, clip, clip_values)
 
-    def update(self, batch: Any, clip: float, clip_values: float | None, intact: bool) -> Tensor:
+    def differentiate(self, batch: Any, clip: float, clip_values: float | None, intact: bool) -> Tensor:
         """Write the gradient of the loss on a minibatch.
 
         With r = π(a)/π_old(a) and normalized advantages A, the loss is the mean over the minibatch of
         −min(rA, clip(r)A) − ent_coef·H + vf_coef·(R − v)². So ∂loss/∂log π = −rA/n where rA is the smaller one, else 0.
 
+        Args:
+            batch: the minibatch.
+            clip, clip_values: how far r and v may go.
+            intact: whether the network is what was read; else autograd goes through it.
+
         Returns:
             Means over the minibatch: of min(rA, clip(r)A), H, (R − v)², KL(π_old ‖ π) and of |r − 1| > clip.
         """
-        agent = self.agent
+        agent: Any = self.agent
         n = len(batch.advantages)
-        outputs, values = self.forward(batch.observations)
-        log_prob, entropy = self.actions.evaluate(outputs, batch.actions.reshape(n, -1).T)
+        graph = () if intact else self.by_autograd(batch)
+        log_prob, entropy, values = (t.detach() for t in graph) if graph else self.forward(batch)
         advantages = batch.advantages
         if agent.normalize_advantage and n > 1:
             std, mean = torch.std_mean(advantages)
@@ -194,13 +212,17 @@ class PPOUpdate:
         ratio = log_ratio.exp()
         plain, clipped = advantages * ratio, advantages * ratio.clamp(1 - clip, 1 + clip)
         to_log_prob = torch.where(plain <= clipped, plain, 0).mul_(-1 / n)
-        error = values - batch.returns
-        to_values = error
+        error = to_values = values - batch.returns
         if clip_values is not None:
             change = values - batch.old_values
             error = batch.old_values + change.clamp(-clip_values, clip_values) - batch.returns
             to_values = torch.where(change.abs() <= clip_values, error, 0)
-        self.backward(self.actions.backward(to_log_prob, -agent.ent_coef / n), to_values * (2 * agent.vf_coef / n))
+        to_values = to_values * (2 * agent.vf_coef / n)
+        if graph:
+            agent.policy.optimizer.zero_grad()
+            torch.autograd.backward(graph, [to_log_prob, torch.full_like(entropy, -agent.ent_coef / n), to_values])
+        else:
+            self.backward(self.actions.backward(to_log_prob, -agent.ent_coef / n), to_values)
         kl = (ratio - 1).sub_(log_ratio)
         outside = ((ratio - 1).abs_() > clip).to(ratio)
         return torch.stack((torch.minimum(plain, clipped), entropy, error.square(), kl, outside)).mean(1)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.torch_layers import CombinedExtractor
 from torch import Tensor, nn
 
+from neoteny.agents.buffers import Encode
+from neoteny.agents.encoders import OneHot
 from neoteny.agents.learners.lanes import Shape, UnreadableError
-
-
-#: With fewer features than this, leaving some out costs more than it saves.
-FEW = 256
 
 
 def same_methods(policy: object, original: type, names: Sequence[str]) -> None:
@@ -25,7 +24,7 @@ def same_methods(policy: object, original: type, names: Sequence[str]) -> None:
 
 
 def encoder_of(policy: Any, shape: Shape) -> Callable[[Any], Tensor]:
-    """The function that turns observations into features, (batch, features).
+    """The function that turns observations into features.
 
     Raises:
         UnreadableError: it has weights.
@@ -38,18 +37,15 @@ def encoder_of(policy: Any, shape: Shape) -> Callable[[Any], Tensor]:
             raise UnreadableError(f"the encoder {type(encoder).__name__} has weights")
     if len({type(encoder) for encoder in encoders}) > 1:
         raise UnreadableError("actor and critic have different encoders")
-    return lambda observations: BaseModel.extract_features(policy, observations, encoders[0])  # type: ignore[arg-type]
+    encoder: Any = encoders[0]
+
+    if isinstance(encoder, CombinedExtractor):
+        raise UnreadableError("its observations are a Dict")
+    return lambda observations: BaseModel.extract_features(policy, observations, encoder)
 
 
-def nonzero_columns(features: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The columns of ``features``, (rows, features), that are not 0 in all rows, and which these are.
-
-    Of one-hot observations they are a quarter to a half. Where they are more than three quarters, or on a GPU, which
-    would be waited for, all columns, and None.
-    """
-    if features.shape[1] < FEW or features.is_cuda:
-        return features, None
-    columns = ((features.amax(0) != 0) | (features.amin(0) != 0)).nonzero()[:, 0]  # any() is several times as slow
-    if len(columns) > 0.75 * features.shape[1]:
-        return features, None
-    return features.index_select(1, columns), columns
+def compact(encode: Callable[[Any], Tensor], encoder: nn.Module) -> Encode:
+    """The function that leaves out features that are 0 in the whole batch, if ``encoder`` can say which these are."""
+    if type(encoder) is OneHot and encoder.offsets.device.type == "cpu":
+        return encoder.compact
+    return lambda observations: (encode(observations), None)

@@ -89,6 +89,8 @@ class SACUpdate(OffPolicyUpdate):
         self.actor_flat = Flat([*below, *above], actor.optimizer)
         self.critic_flat = Flat(self.critic.groups(), critic.optimizer)
         self.held = Gathered(self.target.groups())
+        coefficient: Any = agent.log_ent_coef
+        self.entropy_flat = agent.ent_coef_optimizer and Flat([[coefficient]], agent.ent_coef_optimizer)
         values, gradients, at = self.actor_flat.values, self.actor_flat.gradients, len(below)
         self.latent.bind(values[:at], gradients[:at])
         self.heads.bind(values[at:], gradients[at:])
@@ -97,7 +99,8 @@ class SACUpdate(OffPolicyUpdate):
 
     def intact(self) -> bool:
         """Whether the networks are still what was read."""
-        return all(part.intact() for part in (self.shape, self.actor_flat, self.critic_flat, self.held))
+        parts = (self.shape, self.actor_flat, self.critic_flat, self.held, self.entropy_flat)
+        return all(part is None or part.intact() for part in parts)
 
     def act(self, features: Tensor, noise: Tensor) -> Sample:
         """The actor's actions, see :class:`Sample`."""
@@ -107,8 +110,8 @@ class SACUpdate(OffPolicyUpdate):
     def update(self, batch: Any, step: int) -> Tensor:
         """One step of all optimizers on a minibatch of transitions (s, a, r, s').
 
-        The entropy coefficient α has the loss −log α · mean(log π + H̄). Each critic has ½ mean(Q(s, a) − y)² with
-        y = r + γ(1 − done)(min Q_target(s', a') − α log π(a')), and the actor mean(α log π − min Q(s, a)), with a drawn.
+        The entropy coefficient α has the loss −log α · mean(log π + H̄). Each critic has ½ mean(Q(s, a) − y)², where
+        y = r + γ(1 − done)(min Q_target(s', a') − α log π(a')). The actor has mean(α log π − min Q(s, a)), a drawn.
 
         Returns:
             α and the losses of the critics, of the actor and, where it is learned, of α.
@@ -120,12 +123,13 @@ class SACUpdate(OffPolicyUpdate):
         noise, next_noise = (torch.randn(shape, device=now.device, dtype=now.dtype) for _ in range(2))
         following, drawn = self.act(later, next_noise), self.act(now, noise)
         logged = []
-        coefficient = agent.ent_coef_tensor if agent.ent_coef_optimizer is None else agent.log_ent_coef.detach().exp()
-        if agent.ent_coef_optimizer is not None:
+        learned = self.entropy_flat is not None
+        coefficient = agent.log_ent_coef.detach().exp() if learned else agent.ent_coef_tensor
+        if self.entropy_flat is not None:
             gap = (drawn.log_prob + agent.target_entropy).mean()
             logged.append(-agent.log_ent_coef.detach() * gap)
-            agent.log_ent_coef.grad = -gap.expand_as(agent.log_ent_coef).clone()
-            agent.ent_coef_optimizer.step()
+            self.entropy_flat.gradient.fill_(-gap)
+            self.entropy_flat.step()
         next_values = self.target.forward(torch.cat([later, following.actions], 1)).amin(0)
         soft = (next_values - coefficient * following.log_prob) * discount
         wanted = torch.addcmul(batch.rewards, 1 - batch.dones, soft)

@@ -22,15 +22,11 @@ from torch.nn.functional import normalize
 
 from neoteny import configs
 from neoteny.agents import AGENTS, AgentConfig, OneHot, config_of
-from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.envs.suites.minigrid import CellImage
 from neoteny.plasticity import Method, Penalty, Spectral
-from neoteny.runners.benchmarks.timing import Slice, figures, measure, show, texts
+from neoteny.runners.benchmarks.timing import Seconds, Slice, figures, measure, show, texts
 from neoteny.runners.experiments import find_agent
-
-#: Environment steps of an agent's slice, at least: rounded up to whole rollouts with their updates.
-SLICE = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +35,32 @@ class Stock:
 
     Attributes:
         algorithm: stable-baselines3's own.
+        env_id: where they are compared by default.
+        slice: environment steps of a slice, at least: rounded up to whole rollouts with their updates.
         same_work: settings with which all contenders do the same amount of work in every slice.
     """
 
     algorithm: type[BaseAlgorithm]
+    env_id: str
+    slice: int
     same_work: Callable[[Any], dict[str, Any]]
 
 
+DOORKEY = "MiniGrid-DoorKey-5x5-v0"
+
 STOCK: dict[str, Stock] = {
-    "ppo": Stock(sb3.PPO, lambda config: {"target_kl": None}),  # no early stopping
+    "ppo": Stock(sb3.PPO, DOORKEY, 2048, lambda config: {"target_kl": None}),  # no early stopping
     "dqn": Stock(
         sb3.DQN,
+        DOORKEY,
+        2048,
         lambda config: {
             "double": False,
             "learning_starts": config.buffer_size,
             "exploration_initial_eps": config.exploration_final_eps,
         },
     ),
+    "sac": Stock(sb3.SAC, "WalkerWalk-v1", 256, lambda config: {"learning_starts": 1000}),
 }
 
 
@@ -86,7 +91,7 @@ def python_minigrid(env_id: str, num_envs: int) -> VecEnv:
     return DummyVecEnv([lambda: Monitor(CellImage(gym.make(env_id)))] * num_envs)
 
 
-def envpool_minigrid(env_id: str, num_envs: int) -> VecEnv:
+def ours_of(env_id: str, num_envs: int) -> VecEnv:
     return ContinualVecEnv(TaskSequence(tasks=(Task(env_id, 10**12),)), num_envs)
 
 
@@ -95,21 +100,24 @@ def contenders(name: str, env_id: str, num_envs: int, config: AgentConfig) -> di
     stock = STOCK[name].algorithm
     arguments = config.arguments() | STOCK[name].same_work(config) | {"device": "cpu", "seed": 0}
     network = arguments["policy_kwargs"]
+    is_minigrid = env_id.startswith("MiniGrid")
+    one_hot = {"features_extractor_class": OneHot, "normalize_images": False}
     plain = {key: value for key, value in arguments.items() if key in inspect.signature(stock).parameters} | {
         "policy": "MlpPolicy",
         "policy_kwargs": {key: network[key] for key in ("net_arch", "activation_fn")}
-        | {"features_extractor_class": OneHot, "normalize_images": False},
+        | (one_hot if is_minigrid else {}),
     }
 
     def ours(method: Method | None) -> Callable[[], BaseAlgorithm]:
-        return lambda: AGENTS[name](env=envpool_minigrid(env_id, num_envs), reg=method, **arguments)
+        return lambda: AGENTS[name](env=ours_of(env_id, num_envs), reg=method, **arguments)
 
     spectral: dict[str, Any] = configs.load("regs", "spectral")[1]
     spectral.pop("method")
+    python = {"sb3, Python MiniGrid": lambda: stock(env=python_minigrid(env_id, num_envs), **plain)}
     return {
         "neoteny": ours(None),
-        "sb3, Python MiniGrid": lambda: stock(env=python_minigrid(env_id, num_envs), **plain),
-        "sb3, our EnvPool backend": lambda: stock(env=envpool_minigrid(env_id, num_envs), **plain),
+        **(python if is_minigrid else {}),
+        "sb3, our EnvPool backend": lambda: stock(env=ours_of(env_id, num_envs), **plain),
         "neoteny + spectral": ours(Spectral(**spectral)),
         "neoteny + spectral by autograd": ours(PlainSpectral(**spectral)),
     }
@@ -128,30 +136,38 @@ def training(agent: BaseAlgorithm, steps: int) -> Slice:
 
 
 def compare_agents(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure agents, print the table, and return its numbers.
+    """Measure agents, print a table per width of their hidden layers, and return their numbers.
 
     Raises:
         ConfigError: the environment or the agent is not known.
     """
-    if options.env_id not in gym.registry:
-        known = [name for name in gym.registry if name.startswith("MiniGrid")]
-        raise ConfigError(f"--env-id: {options.env_id!r} is not known{configs.suggestion(options.env_id, known)}")
-    configs.choose("--agent", options.agent, STOCK)
     settings = configs.load("agents", options.agent)[1]
     algorithm = find_agent(settings)
-    settings.pop("algorithm")
-    config: AgentConfig = configs.build(config_of(algorithm), settings, "agent")
-    num_envs = options.num_envs or config.num_envs
-    rollout = config.rollout_length * num_envs
-    steps = -(-SLICE // rollout) * rollout
-    makers = contenders(options.agent, options.env_id, num_envs, config)
-    slices = {name: training(make(), steps) for name, make in makers.items()}
-    with Progress(console=Console(stderr=True)) as progress:
-        seconds = measure(slices, options.rounds, progress)
-    title = (
-        f"{options.agent.upper()} on {options.env_id}, {num_envs} environments, torch threads {options.threads}, "
-        f"{options.rounds} interleaved rounds"
-    )
+    name = settings.pop("algorithm")
+    stock = configs.choose("--agent: algorithm", name, STOCK)
+    env_id = options.env_id or stock.env_id
+    ours_of(env_id, 1).close()  # complains of an environment that is not known
+    found = []
+    for width in options.widths or [None]:
+        given = settings if width is None else settings | {"network": settings["network"] | {"hidden": [width, width]}}
+        config: AgentConfig = configs.build(config_of(algorithm), given, "agent")
+        num_envs = options.num_envs or config.num_envs
+        rollout = config.rollout_length * num_envs
+        steps = -(-stock.slice // rollout) * rollout
+        makers = contenders(name, env_id, num_envs, config)
+        slices = {contender: training(make(), steps) for contender, make in makers.items()}
+        with Progress(console=Console(stderr=True)) as progress:
+            seconds = measure(slices, options.rounds, progress)
+        title = (
+            f"{options.agent.upper()} on {env_id}, {num_envs} environments, hidden layers {[*config.network.hidden]}, "
+            f"torch threads {options.threads}, {options.rounds} rounds"
+        )
+        found.append({"title": title, "contenders": tabulate(title, seconds)})
+    return found[0] if len(found) == 1 else {"widths": found}
+
+
+def tabulate(title: str, seconds: Seconds) -> dict[str, dict[str, float]]:
+    """Print the contenders' times, and return their numbers."""
     first = next(iter(seconds))
     table = Table("", title=title, title_justify="left")
     for column in ("steps/s", f"time, as a multiple of {first}'s", "middle half of rounds"):
@@ -163,4 +179,4 @@ def compare_agents(options: argparse.Namespace) -> dict[str, Any]:
         share = f"  ({numbers[name]['ratio'] - 1:+.1%})" if name.startswith("neoteny +") else ""
         table.add_row(name, speed, ratio + share, range_)
     show(table)
-    return {"title": title, "contenders": numbers}
+    return numbers

@@ -112,7 +112,7 @@ def compare_methods(options: argparse.Namespace) -> dict[str, Any]:
     table = Table("", title=title, title_justify="left")
     numbers: dict[str, dict[str, Any]] = {reg: {} for reg in regs[1:]}
     with Progress(console=Console(stderr=True)) as progress:
-        for width in options.widths:
+        for width in options.widths or WIDTHS:
             slices, shares = contenders(regs, width)
             seconds = measure(slices, options.rounds, progress, f"width {width}")
             found = ratios(seconds, shares)
