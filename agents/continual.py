@@ -64,6 +64,8 @@ class Continual(Saved):
 
     #: The class of ``at_switch``; None for the settings shared by all algorithms, see :mod:`neoteny.agents.switch`.
     SwitchPolicy: ClassVar[type[AtSwitch] | None] = None
+    #: How updates are computed, in words.
+    updates = "the algorithm's own"
     #: The action space that the algorithm needs, and which agents to use for others.
     needs: ClassVar[type[spaces.Space[Any]]] = spaces.Space
     instead: ClassVar[str] = "another agent"

@@ -111,6 +111,8 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
     for row in rows:
         if note := row.get("note"):
             print(f"Task {int(row['task']) + 1}: {note}; see reward rate")
+    for how in dict.fromkeys(row["updates"] for row in rows if row.get("updates")):
+        print(f"Updates:       {how}")
     left = {name: what for name, what in coverage.items() if what != ACTED_ON}
     if rows and "acted_on" in rows[-1] and len(left) < len(coverage):
         rest = "; ".join(f"{', '.join(names)} ({what})" for what, names in _by_value(left).items())

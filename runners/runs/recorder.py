@@ -134,6 +134,7 @@ class Recorder(BaseCallback):
             **self.visit.row(),
             "spectral_norm_max": max(norms),
             "acted_on": round(self.agent.acted_on(), 4),
+            "updates": self.agent.updates,
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(steps / self.seconds, 1),
         }

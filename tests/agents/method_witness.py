@@ -102,7 +102,7 @@ class Tiny(gym.Env[Any, Any]):
         return self.observation, reward, False, len(self.actions) % 5 == 0, {}
 
 
-def agent(case: str, reg: Method | None = None, silent: bool = True) -> Any:
+def agent(case: str, reg: Method | None = None, silent: bool = True, closed_form: bool = True) -> Any:
     """A new one; where a method is attached, it is before :func:`silence`."""
     name, network = case.split("-")
     cls = {"ppo": agents.PPO, "dqn": agents.DQN, "sac": agents.SAC}[name]
@@ -111,7 +111,7 @@ def agent(case: str, reg: Method | None = None, silent: bool = True) -> Any:
         policy["features_extractor_class"] = SmallCNN
     made = cls(
         cls.Config.policy, Tiny(case), reg=reg, seed=3, device="cpu", learning_rate=0.01, policy_kwargs=policy,
-        **SETTINGS[name],
+        closed_form=closed_form, **SETTINGS[name],
     )  # fmt: skip
     if silent:
         silence(made, case)
@@ -230,18 +230,23 @@ class Run:
     actions: list[Any]
     random: list[Any]
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether the updates were in closed form, which differ from others by rounding."""
+        return bool(self.agent.updates == "closed form")
 
-def run(case: str, reg: Method | None, watched: bool = False) -> Run:
-    made = agent(case, reg)
+
+def run(case: str, reg: Method | None, watched: bool = False, closed_form: bool = True) -> Run:
+    made = agent(case, reg, closed_form=closed_form)
     acts, start = watch(made) if watched else [], moment(made)
     env = go_on(made, case)
     return Run(made, acts, start, moment(made), env.actions, global_random_state())
 
 
 @functools.cache
-def plain(case: str) -> Run:
+def plain(case: str, closed_form: bool) -> Run:
     """Without a method."""
-    return run(case, None)
+    return run(case, None, closed_form=closed_form)
 
 
 @functools.cache
