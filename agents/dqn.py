@@ -13,9 +13,10 @@ from pydantic.dataclasses import dataclass
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
+from neoteny.agents.closed_form import ClosedForm
 from neoteny.agents.config import STRICT, Fraction, Network, OffPolicyConfig
 from neoteny.agents.continual import Continual
-from neoteny.agents.learners import ClosedForm, DQNUpdate
+from neoteny.agents.learners import DQNUpdate
 from neoteny.agents.networks import QPolicy, check_parts
 from neoteny.agents.switch import ReplayAtSwitch
 

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, ContinuousCritic
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor, SACPolicy
@@ -57,6 +57,11 @@ class CReLU(nn.Module):
         """(…, units) to (…, 2 · units)."""
         return torch.cat([z, -z], -1).relu()
 
+    def backward(self, gradient: Tensor, z: Tensor, features: Tensor) -> Tensor:
+        """∂loss/∂z, given ∂loss/∂features."""
+        above, below = (gradient * (features > 0)).chunk(2, -1)
+        return above - below
+
 
 class Fourier(nn.Module):
     """Deep Fourier features: [sin z, cos z]. Where one is flat, the other is close to linear.
@@ -72,6 +77,11 @@ class Fourier(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """(…, units) to (…, 2 · units)."""
         return torch.cat([z.sin(), z.cos()], -1)
+
+    def backward(self, gradient: Tensor, z: Tensor, features: Tensor) -> Tensor:
+        """∂loss/∂z, given ∂loss/∂features."""
+        (to_sin, to_cos), (sin, cos) = gradient.chunk(2, -1), features.chunk(2, -1)
+        return to_sin * cos - to_cos * sin
 
 
 #: Widening activations, by the setting that selects them.
@@ -166,24 +176,15 @@ def rebuild_(mlp: nn.Sequential, activation: type[nn.Module], layer_norm: bool) 
     mlp.extend([*layers, *output])
 
 
-class Torsos(nn.Module):
-    """Separate torsos for actor and critic, with the interface of stable-baselines3's ``mlp_extractor``."""
+class Torsos(MlpExtractor):
+    """Separate torsos for actor and critic, as stable-baselines3's ``mlp_extractor``, each of its own style."""
 
     def __init__(self, inputs: int, widths: dict[str, list[int]], actor: Style, critic: Style):
-        super().__init__()
+        nn.Module.__init__(self)
         self.policy_net = torso(inputs, widths["pi"], *actor)
         self.value_net = torso(inputs, widths["vf"], *critic)
         self.latent_dim_pi = widths["pi"][-1] if widths["pi"] else inputs
         self.latent_dim_vf = widths["vf"][-1] if widths["vf"] else inputs
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return self.policy_net(features), self.value_net(features)
-
-    def forward_actor(self, features: Tensor) -> Tensor:
-        return self.policy_net(features)
-
-    def forward_critic(self, features: Tensor) -> Tensor:
-        return self.value_net(features)
 
 
 class UncheckedCategorical(CategoricalDistribution):
@@ -291,7 +292,7 @@ class ActorCritic(Encoded, ActorCriticPolicy):
         if not isinstance(widths, dict):
             widths = {"pi": widths, "vf": widths}
         torsos = Torsos(self.torso_inputs, widths, self.style("actor"), self.style("critic"))
-        self.mlp_extractor = torsos.to(self.device)  # type: ignore[assignment]
+        self.mlp_extractor = torsos.to(self.device)
 
 
 class QPolicy(Encoded, DQNPolicy):

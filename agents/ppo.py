@@ -10,9 +10,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from neoteny.agents.buffers import TensorRollouts
+from neoteny.agents.closed_form import ClosedForm
 from neoteny.agents.config import STRICT, AgentConfig, Fraction
 from neoteny.agents.continual import Continual
-from neoteny.agents.learners import ClosedForm, PPOUpdate
+from neoteny.agents.learners import PPOUpdate
 from neoteny.agents.networks import ActorCritic
 from neoteny.agents.switch import AtSwitch
 

@@ -10,9 +10,10 @@ from gymnasium import spaces
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 
+from neoteny.agents.closed_form import ClosedForm
 from neoteny.agents.config import STRICT, Network, OffPolicyConfig
 from neoteny.agents.continual import Continual
-from neoteny.agents.learners import ClosedForm, SACUpdate
+from neoteny.agents.learners import SACUpdate
 from neoteny.agents.networks import SoftActorCritic
 from neoteny.agents.switch import ReplayAtSwitch
 

@@ -52,6 +52,12 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
     parser.add_argument("--num-envs", type=int, help="environments in parallel (default: the agent's, or 8)")
     parser.add_argument("--rounds", type=int, default=12, help="timed slices per contender (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=("highest", "high", "medium"),
+        default="highest",
+        help="of products of float32 matrices, in torch's words (default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args(argv)
     for name in ("num_envs", "rounds", "threads", "widths"):
@@ -60,6 +66,7 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
             parser.error(f"--{name.replace('_', '-')}: at least 1 is needed, got {least}")
     configs.import_from_here()
     torch.set_num_threads(options.threads)
+    torch.set_float32_matmul_precision(options.precision)
     compare = compare_agents
     if options.backends is not None:
         compare = compare_backends

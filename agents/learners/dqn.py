@@ -9,9 +9,9 @@ from stable_baselines3 import DQN
 from stable_baselines3.dqn.policies import QNetwork
 from torch import Tensor
 
-from neoteny.agents.learners.closed_form import OffPolicyUpdate
 from neoteny.agents.learners.flat import Flat, Gathered
 from neoteny.agents.learners.lanes import Lanes, Shape
+from neoteny.agents.learners.off_policy import OffPolicyUpdate
 from neoteny.agents.learners.reading import compact, encoder_of, same_methods
 
 
@@ -33,7 +33,7 @@ class DQNUpdate(OffPolicyUpdate):
         for network in networks:
             same_methods(network, QNetwork, ("forward", "extract_features"))
             self.shape.see(network)
-        self.encode = compact(encoder_of(online, self.shape), online.features_extractor)
+        self.encode = compact(*encoder_of(online, self.shape))
         self.online, self.target = Lanes([online.q_net], self.shape), Lanes([target.q_net], self.shape)
         self.flat = Flat(self.online.groups(), agent.policy.optimizer)
         self.held = Gathered(self.target.groups())

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from neoteny.agents.networks import CReLU, Fourier, LeakyReLU01
-
 aten = torch.ops.aten
 
 
@@ -18,39 +16,26 @@ class UnreadableError(Exception):
     """A network or its optimizer is not what the closed forms are of; the message says why."""
 
 
-def _split(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    return gradient.chunk(2, -1)  # type: ignore[return-value]
-
-
-def _crelu(_: Any, gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    above, below = _split(aten.threshold_backward(gradient, y, 0))
-    return above - below
-
-
-def _fourier(_: Any, gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    (to_sin, to_cos), (sin, cos) = _split(gradient), _split(y)
-    return to_sin * cos - to_cos * sin
-
-
-def _leaky(module: Any, gradient: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return aten.leaky_relu_backward(gradient, x, module.negative_slope, False)
-
-
 #: ∂loss/∂x of the activations y = f(x), given the module, ∂loss/∂y, x and y.
 ACTIVATIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tensor]] = {
     nn.ReLU: lambda _, gradient, x, y: aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient),
     nn.Tanh: lambda _, gradient, x, y: aten.tanh_backward(gradient, y),
-    nn.LeakyReLU: _leaky,
-    LeakyReLU01: _leaky,
+    nn.LeakyReLU: lambda module, gradient, x, y: aten.leaky_relu_backward(gradient, x, module.negative_slope, False),
     nn.ELU: lambda module, gradient, x, y: aten.elu_backward(gradient, module.alpha, 1, 1, False, x),
     nn.GELU: lambda module, gradient, x, y: aten.gelu_backward(gradient, x, approximate=module.approximate),
-    CReLU: _crelu,
-    Fourier: _fourier,
 }
 #: Activations whose derivative needs only y take the place of x in memory, after a layer that has made x.
 IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {nn.ReLU: torch.relu_, nn.Tanh: torch.tanh_}
 #: What makes two layers of the same type compute the same function of their weights.
 SETTINGS = ("in_features", "out_features", "normalized_shape", "eps", "negative_slope", "alpha", "approximate")
+
+
+def derivative(module: nn.Module) -> Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None:
+    """That of :data:`ACTIVATIONS`, or the module's own ``backward(gradient, x, y)``; None if it is no activation."""
+    for known, function in ACTIVATIONS.items():
+        if type(module).forward is known.forward:
+            return function
+    return getattr(type(module), "backward", None)
 
 
 def is_hooked(module: nn.Module) -> bool:
@@ -92,10 +77,11 @@ class Shape:
             for child in module:
                 yield from self.leaves(child)
         elif not isinstance(module, nn.Identity):
-            known = type(module) in ACTIVATIONS or type(module) in (nn.Linear, nn.LayerNorm)
-            if not known or (isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is None):
-                bare = " without biases" if known else ""
-                raise UnreadableError(f"the network has a layer {type(module).__name__}{bare}")
+            trained = type(module) in (nn.Linear, nn.LayerNorm)
+            if not trained and (derivative(module) is None or [*module.parameters()]):
+                raise UnreadableError(f"the network has a layer {type(module).__name__}")
+            if trained and module.bias is None:
+                raise UnreadableError(f"the network has a layer {type(module).__name__} without biases")
             yield module
 
 
@@ -117,6 +103,7 @@ class Lanes:
             raise UnreadableError("networks that run side by side have different layers")
         self.count = len(networks)
         self.layers: list[tuple[Any, ...]] = [*zip(*lanes, strict=True)]
+        self._derivatives: list[Any] = [derivative(layer[0]) for layer in self.layers]
         self._weights: list[Any] = []
         self._gradients: list[tuple[Tensor, ...]] = []
         self._passed: list[tuple[Tensor, ...]] = []
@@ -125,12 +112,12 @@ class Lanes:
 
     def groups(self) -> list[list[nn.Parameter]]:
         """The parameters that must lie next to each other: of each layer, the weights of all lanes, then the biases."""
-        trained = [layer for layer in self.layers if type(layer[0]) not in ACTIVATIONS]
+        trained = [layer for layer in self.layers if isinstance(layer[0], nn.Linear | nn.LayerNorm)]
         return [[getattr(m, name) for m in layer] for layer in trained for name in ("weight", "bias")]
 
     def bind(self, values: Iterable[Tensor], gradients: Iterable[Tensor] = ()) -> None:
         """Use these tensors, (L, *shape) each, one for each of :meth:`groups`."""
-        kinds = [layer[0] for layer in self.layers if type(layer[0]) not in ACTIVATIONS]
+        kinds = [layer[0] for layer in self.layers if isinstance(layer[0], nn.Linear | nn.LayerNorm)]
         self._weights = [
             Affine(*pair) if isinstance(kind, nn.Linear) else tuple(w.unsqueeze(1) for w in pair)
             for kind, pair in zip(kinds, _pairs(values), strict=True)
@@ -200,7 +187,7 @@ class Lanes:
                     gradient * scale, x, shape, mean, inverse, None, None, only_x
                 )[0]
             else:
-                gradient = ACTIVATIONS[type(kind)](kind, gradient, *kept)
+                gradient = self._derivatives[-depth](kind, gradient, *kept)
         return gradient
 
     def _own(self, x: Tensor) -> Tensor:

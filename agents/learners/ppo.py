@@ -14,11 +14,9 @@ from stable_baselines3.common.torch_layers import MlpExtractor
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 
-from neoteny.agents.buffers import TensorRollouts
 from neoteny.agents.learners.flat import Flat
 from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
 from neoteny.agents.learners.reading import compact, encoder_of, same_methods
-from neoteny.agents.networks import Torsos
 
 #: What a policy must not have overridden.
 METHODS = ("evaluate_actions", "extract_features", "_get_action_dist_from_latent")
@@ -84,13 +82,11 @@ class PPOUpdate:
         assert isinstance(policy, ActorCriticPolicy)
         same_methods(policy, ActorCriticPolicy, METHODS)
         extractor: Any = policy.mlp_extractor
-        if type(extractor) not in (Torsos, MlpExtractor):
-            raise UnreadableError(f"its mlp_extractor is a {type(extractor).__name__}")
+        same_methods(extractor, MlpExtractor, ("forward", "forward_actor", "forward_critic"))
         if agent.use_sde or not isinstance(policy.action_dist, CategoricalDistribution | DiagGaussianDistribution):
             raise UnreadableError(f"its actions are drawn by {type(policy.action_dist).__name__}")
         self.agent, self.shape = agent, Shape()
-        encoder: Any = getattr(policy, "features_extractor", policy.pi_features_extractor)
-        self.encode = compact(encoder_of(policy, self.shape), encoder)
+        self.encode = compact(*encoder_of(policy, self.shape))
         self.shape.see(policy)
         self.shape.see(extractor)
         pair = [extractor.policy_net, extractor.value_net]
@@ -163,7 +159,7 @@ class PPOUpdate:
         means: list[Tensor] = []
         stops = False
         buffer = agent.rollout_buffer
-        with buffer.encoding(self.encode) if type(buffer) is TensorRollouts else nullcontext():
+        with buffer.encoding(self.encode) if hasattr(buffer, "encoding") else nullcontext():
             for epoch in range(agent.n_epochs):
                 epoch_begins = len(means)
                 for batch in buffer.get(agent.batch_size):

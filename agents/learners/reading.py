@@ -9,9 +9,10 @@ from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.torch_layers import CombinedExtractor
 from torch import Tensor, nn
 
-from neoteny.agents.buffers import Encode
-from neoteny.agents.encoders import OneHot
 from neoteny.agents.learners.lanes import Shape, UnreadableError
+
+#: Features of observations, (steps, columns), and which of all features these are; None for all.
+Encode = Callable[[Any], tuple[Tensor, Tensor | None]]
 
 
 def same_methods(policy: object, original: type, names: Sequence[str]) -> None:
@@ -23,29 +24,31 @@ def same_methods(policy: object, original: type, names: Sequence[str]) -> None:
             raise UnreadableError(f"{type(policy).__name__} has its own {name}()")
 
 
-def encoder_of(policy: Any, shape: Shape) -> Callable[[Any], Tensor]:
-    """The function that turns observations into features.
+def encoder_of(policy: Any, shape: Shape) -> tuple[Callable[[Any], Tensor], nn.Module]:
+    """The function that turns observations into features, (batch, features), and the module that it calls.
 
     Raises:
-        UnreadableError: it has weights.
+        UnreadableError: it has weights, or takes Dicts.
     """
     names = ("pi_features_extractor", "vf_features_extractor", "features_extractor")
-    encoders: list[nn.Module] = [getattr(policy, name) for name in names if hasattr(policy, name)]
+    encoders: list[Any] = [getattr(policy, name) for name in names if hasattr(policy, name)]
     for encoder in encoders:
         shape.see(encoder)
         if [*encoder.parameters()]:
             raise UnreadableError(f"the encoder {type(encoder).__name__} has weights")
     if len({type(encoder) for encoder in encoders}) > 1:
         raise UnreadableError("actor and critic have different encoders")
-    encoder: Any = encoders[0]
-
-    if isinstance(encoder, CombinedExtractor):
+    if isinstance(encoders[0], CombinedExtractor):
         raise UnreadableError("its observations are a Dict")
-    return lambda observations: BaseModel.extract_features(policy, observations, encoder)
+    return lambda observations: BaseModel.extract_features(policy, observations, encoders[0]), encoders[0]
 
 
 def compact(encode: Callable[[Any], Tensor], encoder: nn.Module) -> Encode:
-    """The function that leaves out features that are 0 in the whole batch, if ``encoder`` can say which these are."""
-    if type(encoder) is OneHot and encoder.offsets.device.type == "cpu":
-        return encoder.compact
+    """The function that leaves out features that are 0 in the whole batch, if ``encoder`` can say which these are.
+
+    Such an encoder has a method ``compact`` beside ``forward``. On a GPU it is not called, which would wait for it.
+    """
+    kind = next(cls for cls in type(encoder).__mro__ if "forward" in vars(cls))
+    if "compact" in vars(kind) and all(buffer.device.type == "cpu" for buffer in encoder.buffers()):
+        return encoder.compact  # type: ignore[return-value]
     return lambda observations: (encode(observations), None)

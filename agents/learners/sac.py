@@ -11,9 +11,9 @@ from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor
 from torch import Tensor
 
-from neoteny.agents.learners.closed_form import OffPolicyUpdate
 from neoteny.agents.learners.flat import Flat, Gathered
 from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
+from neoteny.agents.learners.off_policy import OffPolicyUpdate
 from neoteny.agents.learners.reading import encoder_of, same_methods
 
 #: stable-baselines3's, in log(1 − a² + ε).
@@ -81,7 +81,7 @@ class SACUpdate(OffPolicyUpdate):
             encoder_of(network, self.shape)
         for part in (actor, critic, target):
             self.shape.see(part)
-        self.encode = encoder_of(actor, self.shape)
+        self.encode, _ = encoder_of(actor, self.shape)
         self.latent = Lanes([actor.latent_pi], self.shape)
         self.heads = Lanes([actor.mu, actor.log_std], self.shape)  # type: ignore[list-item]
         self.critic, self.target = Lanes(critic.q_networks, self.shape), Lanes(target.q_networks, self.shape)

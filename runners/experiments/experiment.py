@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from gymnasium.spaces import Box
@@ -33,6 +33,8 @@ class Run:
         out: the folder that run folders are made in.
         fresh: begin every task with a new agent instead of the one that learned the tasks before it.
         threads: torch's threads. Part of the result: other counts sum in another order.
+        precision: of products of float32 matrices, in torch's words: highest, high or medium. Part of the result:
+            medium rounds to bfloat16 where that is faster (some processors, GPUs); elsewhere it is about as highest.
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
             moment end truncated.
         timeout: seconds within which the processes of backend async have to answer.
@@ -44,6 +46,7 @@ class Run:
     out: str = "runs"
     fresh: bool = False
     threads: PositiveInt = 1
+    precision: Literal["highest", "high", "medium"] = "highest"
     segment_steps: PositiveInt = 200_000
     timeout: PositiveFloat = 300.0
     metrics: tuple[str, ...] = ()

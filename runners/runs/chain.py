@@ -49,6 +49,7 @@ class Chain:
     def run(self) -> None:
         """Learn segment after segment to the end of the sequence."""
         torch.set_num_threads(self.experiment.run.threads)
+        torch.set_float32_matmul_precision(self.experiment.run.precision)
         try:
             agent = self._resume()
             with self.folder.writing() as (tasks, logger), self._display() as display:
