@@ -54,14 +54,12 @@ class TensorRollouts(RolloutBuffer):
             self._observations, self.columns = self.to_torch(self.observations), None
             if self.encode is not None:
                 self._observations, self.columns = self.encode(self._observations)
-            rows = (self.values, self.log_probs, self.advantages, self.returns)
-            self._rows = self.to_torch(np.stack([row.flatten() for row in rows]).astype(np.float32, copy=False))
+            numbers = (self.values, self.log_probs, self.advantages, self.returns)
+            self._rows = self.to_torch(np.stack([row.flatten() for row in numbers]).astype(np.float32, copy=False))
             self._actions = self.to_torch(self.actions.astype(np.float32, copy=False))
         index = torch.as_tensor(batch_inds, device=self.device)
-        rows = self._rows.index_select(1, index)
-        return RolloutBufferSamples(
-            self._observations.index_select(0, index), self._actions.index_select(0, index), *rows
-        )
+        observations, actions = (t.index_select(0, index) for t in (self._observations, self._actions))
+        return RolloutBufferSamples(observations, actions, *self._rows.index_select(1, index))
 
 
 #: Marks, in the place of ``episode_starts``, the first step of a sequence in a batch without padding.

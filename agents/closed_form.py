@@ -45,7 +45,7 @@ class ClosedForm(Saved):
         return self._update, ""
 
     @property
-    def updates(self) -> str:  # type: ignore[override]
+    def updates(self) -> str:
         """How updates are computed: in ``closed form``, or by stable-baselines3 and why."""
         _, why = self._closed_form()
         return f"stable-baselines3's, since {why}" if why else "closed form"

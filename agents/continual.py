@@ -64,8 +64,6 @@ class Continual(Saved):
 
     #: The class of ``at_switch``; None for the settings shared by all algorithms, see :mod:`neoteny.agents.switch`.
     SwitchPolicy: ClassVar[type[AtSwitch] | None] = None
-    #: How updates are computed, in words.
-    updates = "the algorithm's own"
     #: The action space that the algorithm needs, and which agents to use for others.
     needs: ClassVar[type[spaces.Space[Any]]] = spaces.Space
     instead: ClassVar[str] = "another agent"
@@ -160,6 +158,11 @@ class Continual(Saved):
             for name, module in self.policy.named_modules()
             if isinstance(optimizer := getattr(module, "optimizer", None), torch.optim.Optimizer)
         }
+
+    @property
+    def updates(self) -> str:
+        """How updates are computed, in words."""
+        return "the algorithm's own"
 
     def role(self, name: str) -> str:
         """The role, ``actor`` or ``critic``, of the layer with this dotted name. Override for other naming schemes."""

@@ -285,7 +285,7 @@ class ActorCritic(Encoded, ActorCriticPolicy):
         extractor = self.mlp_extractor
         latent_pi, latent_vf = extractor.forward_actor(features[0]), extractor.forward_critic(features[1])
         actions, log_prob = draw(self.action_net(latent_pi), self)
-        return actions.reshape(-1, *self.action_space.shape), self.value_net(latent_vf), log_prob
+        return actions.reshape(-1, *(self.action_space.shape or ())), self.value_net(latent_vf), log_prob
 
     def _build_mlp_extractor(self) -> None:
         widths = self.net_arch

@@ -81,6 +81,8 @@ class RecurrentActorCritic(ActorCritic, RecurrentActorCriticPolicy):
     Encoder → LSTM → hidden layers → output layer, with an LSTM for the actor and, by default, another for the critic.
     """
 
+    forward = RecurrentActorCriticPolicy.forward  # type: ignore[assignment]
+
     @property
     def torso_inputs(self) -> int:
         return self.lstm_output_dim

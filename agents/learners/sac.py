@@ -90,7 +90,8 @@ class SACUpdate(OffPolicyUpdate):
         self.critic_flat = Flat(self.critic.groups(), critic.optimizer)
         self.held = Gathered(self.target.groups())
         coefficient: Any = agent.log_ent_coef
-        self.entropy_flat = agent.ent_coef_optimizer and Flat([[coefficient]], agent.ent_coef_optimizer)
+        learns = agent.ent_coef_optimizer
+        self.entropy_flat = None if learns is None else Flat([[coefficient]], learns)
         values, gradients, at = self.actor_flat.values, self.actor_flat.gradients, len(below)
         self.latent.bind(values[:at], gradients[:at])
         self.heads.bind(values[at:], gradients[at:])

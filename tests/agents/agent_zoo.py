@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neoteny import agents
 from neoteny.agents import Continual
+from neoteny.agents.closed_form import ClosedForm
 from neoteny.plasticity import Method
 
 
@@ -49,6 +50,11 @@ class Case:
     steps: int
     updates: int
     policy: str = "MlpPolicy"
+
+    @property
+    def to_the_bit(self) -> dict[str, Any]:
+        """Settings with which ours computes what stock does; updates in closed form differ by rounding."""
+        return {"closed_form": False} if issubclass(self.ours, ClosedForm) else {}
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         policy = dict(self.settings["policy_kwargs"])  # a copy: some algorithms write into it

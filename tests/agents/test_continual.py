@@ -56,7 +56,7 @@ def regularized(name: str) -> Continual:
 )
 @pytest.mark.parametrize("name", CASES)
 def test_at_strength_0_an_agent_is_stable_baselines3s_bit_for_bit(name: str, reg: Method | None) -> None:
-    ours = CASES[name].make(reg=reg).learn(CASES[name].steps)
+    ours = CASES[name].make(reg=reg, **CASES[name].to_the_bit).learn(CASES[name].steps)
     assert bool(ours.methods) == (reg is not None)
     ours.methods = {}  # which stable-baselines3 has none of
     assert difference(learned_state(ours), learned_state(stock(name))) is None

@@ -50,7 +50,7 @@ def term(method: Penalty) -> Tensor:
 
 def oracle(name: str, norm: str, reg: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[BaseAlgorithm, dict[str, Method]]:
     """The agent, trained without hooks: each loss has the terms of the optimizer whose gradients were zeroed last."""
-    agent = CASES[name].make(reg=reg, **arguments(name, norm))
+    agent = CASES[name].make(reg=reg, **arguments(name, norm), **CASES[name].to_the_bit)
     for handle in agent._handles:
         handle.remove()
     zeroed: list[torch.optim.Optimizer] = []

@@ -57,7 +57,7 @@ def test_normalized_samples_are_stable_baselines3s_too(name: str) -> None:
         return make(VecNormalize(make_vec_env(CASES[name].env, 1, seed=0))).learn(CASES[name].steps)
 
     case = CASES[name]
-    ours = trained(lambda env: case.ours("MlpPolicy", env, **case.arguments()))
+    ours = trained(lambda env: case.ours("MlpPolicy", env, **case.arguments(**case.to_the_bit)))
     theirs = trained(lambda env: case.stock("MlpPolicy", env, **case.arguments()))
     assert isinstance(ours.replay_buffer, TensorReplay)
     assert difference(learned_state(ours), learned_state(theirs)) is None
@@ -180,5 +180,6 @@ def test_waiting_survives_a_file(tmp_path: Path) -> None:
 
 
 def test_starting_over_is_stable_baselines3s() -> None:
-    ours, theirs = (make().learn(30).learn(40) for make in (CASES["sac"].make, CASES["sac"].make_stock))
+    case = CASES["sac"]
+    ours, theirs = (agent.learn(30).learn(40) for agent in (case.make(**case.to_the_bit), case.make_stock()))
     assert difference(learned_state(ours), learned_state(theirs)) is None
