@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from neoteny.agents.closed_form import ClosedForm
 from neoteny.agents.config import STRICT, Fraction, Network, OffPolicyConfig
 from neoteny.agents.continual import Continual
-from neoteny.agents.learners import DQNUpdate
+from neoteny.agents.learners import DQNUpdate, UnreadableError
 from neoteny.agents.networks import QPolicy, check_parts
 from neoteny.agents.switch import ReplayAtSwitch
 
@@ -120,6 +120,8 @@ class DQN(ClosedForm, Continual, sb3.DQN):
         self.exploration_schedule = lambda left: anneal(0.0 if self._has_explored else left)
 
     def make_update(self) -> DQNUpdate:
+        if not self.double and self.q_net_target is not self.policy.q_net_target:
+            raise UnreadableError(f"its target is a {type(self.q_net_target).__name__}")
         return DQNUpdate(self, self.double)
 
     @property

@@ -30,6 +30,7 @@ class DQNUpdate(OffPolicyUpdate):
         self.agent, self.double, self.shape = agent, double, Shape()
         self.optimizers = [agent.policy.optimizer]
         networks = online, target = agent.policy.q_net, agent.policy.q_net_target
+        self.shape.see(agent.policy)
         for network in networks:
             same_methods(network, QNetwork, ("forward", "extract_features"))
             self.shape.see(network)
@@ -42,7 +43,8 @@ class DQNUpdate(OffPolicyUpdate):
 
     def intact(self) -> bool:
         """Whether the networks are still what was read."""
-        return self.shape.intact() and self.flat.intact() and self.held.intact()
+        mine = self.agent.policy.optimizer is self.flat.optimizer
+        return mine and all(part.intact() for part in (self.shape, self.flat, self.held))
 
     @torch.no_grad()
     def update(self, batch: Any, step: int) -> Tensor:

@@ -106,7 +106,8 @@ class PPOUpdate:
 
     def intact(self) -> bool:
         """Whether the network is still what was read."""
-        return self.shape.intact() and self.flat.intact()
+        mine = self.agent.policy.optimizer is self.flat.optimizer
+        return mine and self.shape.intact() and self.flat.intact()
 
     def minibatch_features(self, batch: Any) -> tuple[Tensor, Tensor | None]:
         """The features of a minibatch, (batch, columns), and which of all features these are; None for all."""

@@ -79,7 +79,7 @@ class SACUpdate(OffPolicyUpdate):
         for network in (critic, target):
             same_methods(network, ContinuousCritic, ("forward", "extract_features"))
             encoder_of(network, self.shape)
-        for part in (actor, critic, target):
+        for part in (agent.policy, actor, critic, target):
             self.shape.see(part)
         self.encode, _ = encoder_of(actor, self.shape)
         self.latent = Lanes([actor.latent_pi], self.shape)
@@ -100,8 +100,11 @@ class SACUpdate(OffPolicyUpdate):
 
     def intact(self) -> bool:
         """Whether the networks are still what was read."""
-        parts = (self.shape, self.actor_flat, self.critic_flat, self.held, self.entropy_flat)
-        return all(part is None or part.intact() for part in parts)
+        flats = [flat for flat in (self.actor_flat, self.critic_flat, self.entropy_flat) if flat is not None]
+        held = [self.agent.actor.optimizer, self.agent.critic.optimizer, self.agent.ent_coef_optimizer]
+        mine = all(flat.optimizer is optimizer for flat, optimizer in zip(flats, held, strict=False))
+        parts: list[Any] = [self.shape, self.held, *flats]
+        return mine and all(part.intact() for part in parts)
 
     def act(self, features: Tensor, noise: Tensor) -> Sample:
         """The actor's actions, see :class:`Sample`."""

@@ -1,5 +1,6 @@
 """Which agents get updates in closed form, what they say of it, and what happens when their networks change."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,42 @@ def test_hooks_are_noticed_and_so_is_their_removal() -> None:
     assert seen
     handle.remove()
     assert agent.updates == "closed form"
+
+
+def test_what_is_replaced_is_read_anew() -> None:
+    agent = ppo()
+    agent.learn(32)
+    policy = agent.policy
+    policy.optimizer = torch.optim.SGD(policy.parameters(), lr=0.1)
+    policy.action_net = nn.Sequential(nn.Linear(8, 4), nn.Tanh(), nn.Linear(4, 2))
+    assert "trains other weights" in agent.updates
+    policy.optimizer = torch.optim.SGD(policy.parameters(), lr=0.1)
+    assert agent.updates == "closed form"
+    before = policy.action_net[0].weight.clone()
+    agent.learn(32)
+    assert not torch.equal(before, policy.action_net[0].weight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_can_be_copied_moved_and_loaded_between_updates(kind: str) -> None:
+    agents = [make(kind, True) for _ in range(2)]
+    for agent in agents:
+        agent.set_random_seed(0)
+        collect(agent)
+    mine, other = agents
+    state_dict = copy.deepcopy(mine.policy.state_dict())
+    for parameter in mine.policy.parameters():
+        parameter.data = parameter.data.clone()  # as .to() does
+    twin = copy.deepcopy(mine.policy)
+    update(mine)
+    assert all(torch.equal(value, state_dict[key]) for key, value in twin.state_dict().items())
+    mine.policy.load_state_dict(state_dict)
+    assert all(torch.equal(value, state_dict[key]) for key, value in mine.policy.state_dict().items())
+    update(other)
+    update(other)
+    update(mine)
+    assert mine.updates == "closed form"
+    assert mine._n_updates == other._n_updates
 
 
 def test_frozen_weights_stay_as_they_are() -> None:

@@ -199,7 +199,9 @@ def test_settings_of_ppo(setting: str, actions: str) -> None:
     check(f"ppo {actions}", True, **SETTINGS[setting])
 
 
-@pytest.mark.parametrize("given", [{"ent_coef": 0.2}, {"target_update_interval": 3}, {"ent_coef": "auto_0.1"}])
+@pytest.mark.parametrize(
+    "given", [{"ent_coef": 0.2}, {"ent_coef": "auto_0.1"}, {"target_update_interval": 3}, {"network": {"n_critics": 3}}]
+)
 def test_settings_of_sac(given: dict[str, Any]) -> None:
     check("sac", True, **given)
 
