@@ -67,6 +67,7 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
     configs.import_from_here()
     torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision(options.precision)
+    torch.set_flush_denormal(True)
     compare = compare_agents
     if options.backends is not None:
         compare = compare_backends

@@ -22,6 +22,7 @@ from torch.nn.functional import normalize
 
 from neoteny import configs
 from neoteny.agents import AGENTS, AgentConfig, OneHot, config_of
+from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.envs.suites.minigrid import CellImage
 from neoteny.plasticity import Method, Penalty, Spectral
@@ -146,7 +147,10 @@ def compare_agents(options: argparse.Namespace) -> dict[str, Any]:
     name = settings.pop("algorithm")
     stock = configs.choose("--agent: algorithm", name, STOCK)
     env_id = options.env_id or stock.env_id
-    ours_of(env_id, 1).close()  # complains of an environment that is not known
+    try:
+        ours_of(env_id, 1).close()
+    except ConfigError as error:
+        raise ConfigError(f"--env-id: {str(error).removeprefix('env: ')}") from error
     found = []
     for width in options.widths or [None]:
         given = settings if width is None else settings | {"network": settings["network"] | {"hidden": [width, width]}}

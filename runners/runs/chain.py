@@ -50,6 +50,7 @@ class Chain:
         """Learn segment after segment to the end of the sequence."""
         torch.set_num_threads(self.experiment.run.threads)
         torch.set_float32_matmul_precision(self.experiment.run.precision)
+        torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
         try:
             agent = self._resume()
             with self.folder.writing() as (tasks, logger), self._display() as display:

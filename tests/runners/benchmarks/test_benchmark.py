@@ -129,16 +129,29 @@ def test_measure_takes_turns_and_counts_steps():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--agent", "dqm"], "--agent: 'dqm' is not known; choose from dqn, ppo; did you mean 'dqn'?"),
-        (["--env-id", "MiniGrid-DoorKey-5x5-v9"], "--env-id: 'MiniGrid-DoorKey-5x5-v9' is not known"),
+        (["--agent", "dqm"], "--agent: 'dqm' is not known; choose from dqn, dqn-atari"),
+        (["--env-id", "MiniGrid-DoorKey-5x5-v9"], "--env-id: no environment 'MiniGrid-DoorKey-5x5-v9' is registered"),
+        (["--agent", "recurrent-ppo"], "'recurrent-ppo' is not known; choose from dqn, ppo, sac"),
         (["--backends", "CartPole-v2"], "did you mean 'CartPole-v1'?"),
         (["--rounds", "0"], "--rounds: at least 1 is needed, got 0"),
         (["--num-envs", "-3"], "--num-envs: at least 1 is needed, got -3"),
     ],
-    ids=["agent", "env-id", "backends", "rounds", "num-envs"],
+    ids=["agent", "env-id", "algorithm", "backends", "rounds", "num-envs"],
 )
 def test_benchmark_refuses(argv, message, capsys):
     with pytest.raises(SystemExit) as stop:
         benchmark.main(argv)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_agents_are_compared_on_other_environments_and_widths(tmp_path, capsys):
+    numbers = tmp_path / "numbers.json"
+    argv = ["--agent", "ppo-control", "--env-id", "CartPole-v1", "--widths", "4", "8", "--rounds", "1"]
+    assert benchmark.main([*argv, "--json", str(numbers)]) == 0
+    found = json.loads(numbers.read_text())["widths"]
+    assert ["hidden layers [4, 4]" in each["title"] for each in found] == [True, False]
+    assert "sb3, Python MiniGrid" not in found[0]["contenders"]
+    assert benchmark.main(["--agent", "sac", "--env-id", "Pendulum-v1", "--widths", "8", "--rounds", "1"]) == 0
+    assert "SAC on Pendulum-v1" in capsys.readouterr().out

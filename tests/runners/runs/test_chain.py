@@ -165,3 +165,23 @@ def test_interrupt_leaves_a_resumable_run(command, monkeypatch, capsys):
     assert "The same command goes on" in capsys.readouterr().err
     assert continual_rl.main(argv) == 0
     assert len(numbers(folder, "tasks.csv")) == 4
+
+
+def test_precision_and_denormals_are_those_of_the_run(command, capsys):
+    argv, _ = command("runs", "--num-tasks", "1", "--precision", "medium")
+    torch.set_flush_denormal(False)
+    try:
+        assert continual_rl.main(argv) == 0
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.full((8,), 1e-30).mul(1e-10).eq(0).all()
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_float32_matmul_precision("highest")
+    assert "Updates:       closed form" in capsys.readouterr().out
+
+
+def test_a_run_says_that_its_updates_are_stable_baselines3s(command, capsys):
+    argv, folder = command("runs", "--num-tasks", "1", "--reg", "redo")
+    assert continual_rl.main(argv) == 0
+    assert "stable-baselines3's, since a method or a hook watches the passes of" in capsys.readouterr().out
+    assert numbers(folder, "tasks.csv")[0]["updates"].startswith("stable-baselines3's, since")
