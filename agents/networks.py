@@ -228,6 +228,11 @@ class Encoded(BasePolicy):
             kwargs["normalize_images"] = False  # indices, even if the bounds look like those of an image
         super().__init__(observation_space, *args, **kwargs)
 
+    def set_training_mode(self, mode: bool) -> None:
+        """Set it, unless it is set: off-policy algorithms ask for it at every step."""
+        if mode != self.training:
+            super().set_training_mode(mode)
+
     def style(self, role: str) -> Style:
         """The style of the hidden layers of ``actor`` or ``critic``."""
         here = [name for name, where in self.parts.items() if where in (True, role)]

@@ -61,9 +61,9 @@ class DQNUpdate(OffPolicyUpdate):
         features, columns = self.encode(torch.cat([batch.observations, batch.next_observations]))
         self.online.columns = self.target.columns = columns
         now, later = features.chunk(2)
-        next_values = self.target.forward(later)[0]
+        next_values = self.target.forward(later, keep=False)[0]
         if self.double:
-            best = self.online.forward(later)[0].argmax(1, keepdim=True)
+            best = self.online.forward(later, keep=False)[0].argmax(1, keepdim=True)
             next_values = next_values.gather(1, best)
         else:
             next_values = next_values.amax(1, keepdim=True)

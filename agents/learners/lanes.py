@@ -104,6 +104,11 @@ class Lanes:
         self.count = len(networks)
         self.layers: list[tuple[Any, ...]] = [*zip(*lanes, strict=True)]
         self._derivatives: list[Any] = [derivative(layer[0]) for layer in self.layers]
+        made = [False, *(isinstance(layer[0], nn.Linear | nn.LayerNorm) for layer in self.layers)]
+        self._activations: list[Any] = [
+            IN_PLACE.get(type(layer[0]) if own else nn.Module, layer[0].forward)
+            for layer, own in zip(self.layers, made, strict=False)
+        ]
         self._weights: list[Any] = []
         self._gradients: list[tuple[Tensor, ...]] = []
         self._passed: list[tuple[Tensor, ...]] = []
@@ -124,30 +129,32 @@ class Lanes:
         ]
         self._gradients = _pairs(gradients)[::-1]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keep: bool = True) -> Tensor:
         """The outputs, (L, batch, outputs).
 
         Args:
-            x: (batch, inputs), the same for all lanes, or (L, batch, inputs).  With :attr:`columns`, only these inputs.
+            x: (batch, inputs), the same for all lanes, or (L, batch, inputs). With :attr:`columns`, only these inputs.
+            keep: what :meth:`backward` needs. Memory that is free at once is used again while it is in the cache.
         """
         weights = iter(self._weights)
         self._passed = []
         for depth, layer in enumerate(self.layers):
             kind = layer[0]
+            kept: tuple[Tensor, ...]
             if isinstance(kind, nn.Linear):
                 affine = next(weights) if depth else next(weights).of(self.columns)
-                y = affine(x)
-                self._passed.append((x, affine.weight))
+                y, kept = affine(x), (x, affine.weight)
+            elif isinstance(kind, nn.LayerNorm):
+                x = self._own(x)
+                scale, shift = next(weights)
+                unit, mean, inverse = aten.native_layer_norm(x, kind.normalized_shape, None, None, kind.eps)
+                y, kept = torch.addcmul(shift, unit, scale), (x, scale, unit, mean, inverse)
             else:
                 x = self._own(x)
-                if isinstance(kind, nn.LayerNorm):
-                    scale, shift = next(weights)
-                    unit, mean, inverse = aten.native_layer_norm(x, kind.normalized_shape, None, None, kind.eps)
-                    y = torch.addcmul(shift, unit, scale)
-                    self._passed.append((x, scale, unit, mean, inverse))
-                else:
-                    y = IN_PLACE.get(type(kind) if depth else nn.Module, kind.forward)(x)
-                    self._passed.append((x, y))
+                y = self._activations[depth](x)
+                kept = (x, y)
+            if keep:
+                self._passed.append(kept)
             x = y
         return self._own(x)
 
@@ -163,8 +170,8 @@ class Lanes:
             The gradient with respect to each lane's inputs, (L, batch, inputs), if ``inputs``.
         """
         written = iter(self._gradients)
-        for depth, (layer, kept) in enumerate(zip(self.layers[::-1], self._passed[::-1], strict=True), 1):
-            kind = layer[0]
+        for depth, layer in enumerate(self.layers[::-1], 1):
+            kind, kept = layer[0], self._passed.pop()
             if isinstance(kind, nn.Linear):
                 x, weight = kept
                 if weights:
@@ -209,8 +216,8 @@ class Affine:
     def __call__(self, x: Tensor) -> Tensor:
         """(L, batch, out) of x, (L, batch, in), or (batch, in) for all lanes: then one product of all rows."""
         if x.ndim == 3:
-            return torch.baddbmm(self.row, x, self.transposed)
-        return torch.addmm(self.flat, x, self.together).unflatten(1, self.outputs).transpose(0, 1)
+            return torch.bmm(x, self.transposed).add_(self.row)
+        return torch.mm(x, self.together).add_(self.flat).unflatten(1, self.outputs).transpose(0, 1)
 
 
 def _pairs(tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:

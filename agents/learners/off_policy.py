@@ -31,9 +31,8 @@ class OffPolicyUpdate:
         raise NotImplementedError
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """So many updates."""
+        """So many updates. The networks stay in the mode that they are in: it changes nothing in what can be read."""
         agent, found = self.agent, []
-        agent.policy.set_training_mode(True)
         agent._update_learning_rate(self.optimizers)
         for step in range(gradient_steps):
             if step and not self.intact():

@@ -106,9 +106,9 @@ class SACUpdate(OffPolicyUpdate):
         parts: list[Any] = [self.shape, self.held, *flats]
         return mine and all(part.intact() for part in parts)
 
-    def act(self, features: Tensor, noise: Tensor) -> Sample:
+    def act(self, features: Tensor, noise: Tensor, keep: bool = True) -> Sample:
         """The actor's actions, see :class:`Sample`."""
-        return Sample.of(self.heads.forward(self.latent.forward(features)[0]), noise)
+        return Sample.of(self.heads.forward(self.latent.forward(features, keep)[0], keep), noise)
 
     @torch.no_grad()
     def update(self, batch: Any, step: int) -> Tensor:
@@ -125,7 +125,7 @@ class SACUpdate(OffPolicyUpdate):
         now, later = self.encode(batch.observations), self.encode(batch.next_observations)
         shape = (len(now), self.heads.layers[0][0].out_features)
         noise, next_noise = (torch.randn(shape, device=now.device, dtype=now.dtype) for _ in range(2))
-        following, drawn = self.act(later, next_noise), self.act(now, noise)
+        following, drawn = self.act(later, next_noise, keep=False), self.act(now, noise)
         logged = []
         learned = self.entropy_flat is not None
         coefficient = agent.log_ent_coef.detach().exp() if learned else agent.ent_coef_tensor
@@ -134,7 +134,7 @@ class SACUpdate(OffPolicyUpdate):
             logged.append(-agent.log_ent_coef.detach() * gap)
             self.entropy_flat.gradient.fill_(-gap)
             self.entropy_flat.step()
-        next_values = self.target.forward(torch.cat([later, following.actions], 1)).amin(0)
+        next_values = self.target.forward(torch.cat([later, following.actions], 1), keep=False).amin(0)
         soft = (next_values - coefficient * following.log_prob) * discount
         wanted = torch.addcmul(batch.rewards, 1 - batch.dones, soft)
         error = self.critic.forward(torch.cat([now, batch.actions], 1)) - wanted

