@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
+from neoteny.agents.actions import DRAWS, UncheckedCategorical
 from neoteny.agents.encoders import OneHot, encoder_for
 
 Activation = Literal["relu", "tanh", "leaky-relu", "leaky-relu-0.1", "elu", "gelu"]
@@ -187,16 +186,6 @@ class Torsos(MlpExtractor):
         self.latent_dim_vf = widths["vf"][-1] if widths["vf"] else inputs
 
 
-class UncheckedCategorical(CategoricalDistribution):
-    """stable-baselines3's categorical distribution without torch's argument checks, which synchronize the device
-    several times per update. ``Continual.check_finite`` detects non-finite weights and losses.
-    """
-
-    def proba_distribution(self, action_logits: Tensor) -> Self:
-        self.distribution = Categorical(logits=action_logits, validate_args=False)
-        return self
-
-
 class Encoded(BasePolicy):
     """Mixin for stable-baselines3 policies that chooses the encoder: ``class QPolicy(Encoded, DQNPolicy)``.
 
@@ -238,28 +227,6 @@ class Encoded(BasePolicy):
         here = [name for name, where in self.parts.items() if where in (True, role)]
         widening = [WIDENING[name] for name in here if name in WIDENING]
         return Style(widening[0] if widening else self.activation_fn, "layer_norm" in here)
-
-
-def draw_categorical(outputs: Tensor, _: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
-    """Actions a ~ softmax(outputs), (batch, 1), and log π(a), (batch), drawn as by ``Categorical.sample``."""
-    log_p = outputs.log_softmax(1)
-    actions = torch.multinomial(log_p.exp(), 1, replacement=True)
-    return actions, log_p.gather(1, actions)[:, 0]
-
-
-def draw_gaussian(outputs: Tensor, policy: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
-    """Actions a ~ N(outputs, σ²), (batch, dimensions), and log π(a), (batch), drawn as by ``Normal.rsample``."""
-    log_std = policy.log_std
-    noise = torch.randn_like(outputs)
-    constant = outputs.shape[1] * 0.5 * math.log(2 * math.pi) + log_std.sum()
-    return torch.addcmul(outputs, noise, log_std.exp()), noise.square().sum(1).mul(-0.5) - constant
-
-
-#: How actions and log π(a) follow from the actor's outputs, by the class of the policy's ``action_dist``.
-DRAWS: dict[type, Callable[[Tensor, ActorCriticPolicy], tuple[Tensor, Tensor]]] = {
-    UncheckedCategorical: draw_categorical,
-    DiagGaussianDistribution: draw_gaussian,
-}
 
 
 class ActorCritic(Encoded, ActorCriticPolicy):
