@@ -24,18 +24,18 @@ class UncheckedCategorical(CategoricalDistribution):
 
 
 def draw_categorical(outputs: Tensor, _: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
-    """Actions a ~ softmax(outputs), (batch, 1), and log π(a), (batch), drawn as by ``Categorical.sample``."""
-    log_p = outputs.log_softmax(1)
-    actions = torch.multinomial(log_p.exp(), 1, replacement=True)
-    return actions, log_p.gather(1, actions)[:, 0]
+    """Actions a ~ softmax(outputs), (batch, 1), and log π(a), (batch): to the bit those of ``Categorical``."""
+    log_p = outputs - outputs.logsumexp(-1, keepdim=True)
+    actions = torch.multinomial(log_p.softmax(-1), 1, replacement=True)
+    return actions, log_p.gather(-1, actions)[:, 0]
 
 
 def draw_gaussian(outputs: Tensor, policy: ActorCriticPolicy) -> tuple[Tensor, Tensor]:
-    """Actions a ~ N(outputs, σ²), (batch, dimensions), and log π(a), (batch), drawn as by ``Normal.rsample``."""
-    log_std = policy.log_std
-    noise = torch.randn_like(outputs)
-    constant = outputs.shape[1] * 0.5 * math.log(2 * math.pi) + log_std.sum()
-    return torch.addcmul(outputs, noise, log_std.exp()), noise.square().sum(1).mul(-0.5) - constant
+    """Actions a ~ N(outputs, σ²), (batch, dimensions), and log π(a), (batch): to the bit those of ``Normal``."""
+    std = torch.ones_like(outputs) * policy.log_std.exp()
+    actions = outputs + torch.randn_like(outputs) * std
+    log_prob = -((actions - outputs) ** 2) / (2 * std**2) - std.log() - math.log(math.sqrt(2 * math.pi))
+    return actions, log_prob.sum(dim=1)
 
 
 #: How actions and log π(a) follow from the actor's outputs, by the class of the policy's ``action_dist``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
+
+import torch
 
 from neoteny.agents.learners import UnreadableError
 from neoteny.agents.saving import Saved
@@ -17,12 +19,18 @@ class ClosedForm(Saved):
         closed_form: False for the algorithm's own updates, which differ by rounding only.
     """
 
+    #: The class of stable-baselines3 whose updates these are.
+    stock: ClassVar[Any]
     _update: Any = None
 
     def __init__(self, policy: Any, env: Any, *args: Any, closed_form: bool = True, **kwargs: Any):
         self.closed_form = closed_form
         super().__init__(policy, env, *args, **kwargs)
         self._arguments["closed_form"] = closed_form
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy reads its networks anew."""
+        return vars(self) | {"_update": None}
 
     def make_update(self) -> Any:
         """The closed form of this agent's updates.
@@ -36,6 +44,10 @@ class ClosedForm(Saved):
         """The closed form, or None, and why there is none."""
         if not self.closed_form:
             return None, "closed_form is false"
+        if super().train.__func__ is not self.stock.train:  # type: ignore[misc]
+            return None, "another class has its own train()"
+        if torch.is_autocast_enabled(self.device.type):
+            return None, "autocast is on"
         if self._update is None or not self._update.intact():
             self._update = None
             try:
@@ -56,4 +68,4 @@ class ClosedForm(Saved):
         if update is None:
             super().train(*args, **kwargs)  # type: ignore[misc]
         else:
-            update.train(*args, **kwargs)
+            update.train(super().train, *args, **kwargs)  # type: ignore[misc]

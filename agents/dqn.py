@@ -99,6 +99,7 @@ class DQN(ClosedForm, Continual, sb3.DQN):
     """
 
     Config: ClassVar[type] = DQNConfig
+    stock = sb3.DQN
     SwitchPolicy = DQNAtSwitch
     needs = spaces.Discrete
     instead = "sac or ppo"

@@ -219,7 +219,7 @@ class Encoded(BasePolicy):
 
     def set_training_mode(self, mode: bool) -> None:
         """Set it, unless it is set: off-policy algorithms ask for it at every step."""
-        if mode != self.training:
+        if any(part.training != mode for part in (self, *self.children())):
             super().set_training_mode(mode)
 
     def style(self, role: str) -> Style:
@@ -249,13 +249,15 @@ class ActorCritic(Encoded, ActorCriticPolicy):
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Actions, values (batch, 1) and log π(a) (batch): stable-baselines3's, without objects for distributions."""
         draw = DRAWS.get(type(self.action_dist))
-        if draw is None or deterministic:
+        plain = type(self)._get_action_dist_from_latent is ActorCriticPolicy._get_action_dist_from_latent
+        if draw is None or deterministic or not plain or type(self.mlp_extractor) is not Torsos:
             return super().forward(obs, deterministic)
         features: Any = self.extract_features(obs)
         if self.share_features_extractor:
-            features = (features, features)
-        extractor = self.mlp_extractor
-        latent_pi, latent_vf = extractor.forward_actor(features[0]), extractor.forward_critic(features[1])
+            latent_pi, latent_vf = self.mlp_extractor(features)
+        else:
+            latent_pi = self.mlp_extractor.forward_actor(features[0])
+            latent_vf = self.mlp_extractor.forward_critic(features[1])
         actions, log_prob = draw(self.action_net(latent_pi), self)
         return actions.reshape(-1, *(self.action_space.shape or ())), self.value_net(latent_vf), log_prob
 

@@ -71,6 +71,7 @@ class PPO(ClosedForm, Continual, sb3.PPO):
     """
 
     Config: ClassVar[type] = PPOConfig
+    stock = sb3.PPO
 
     policy_aliases: ClassVar[dict[str, Any]] = {**sb3.PPO.policy_aliases, "ActorCritic": ActorCritic}
 

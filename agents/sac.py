@@ -74,6 +74,7 @@ class SAC(ClosedForm, Continual, sb3.SAC):
     """
 
     Config: ClassVar[type] = SACConfig
+    stock = sb3.SAC
     SwitchPolicy = SACAtSwitch
     needs = spaces.Box
     instead = "dqn or ppo"

@@ -12,7 +12,7 @@ from torch import Tensor
 from neoteny.agents.learners.flat import Flat, Gathered
 from neoteny.agents.learners.lanes import Lanes, Shape
 from neoteny.agents.learners.off_policy import OffPolicyUpdate
-from neoteny.agents.learners.reading import compact, encoder_of, same_methods
+from neoteny.agents.learners.reading import compact_of, same_methods
 
 
 class DQNUpdate(OffPolicyUpdate):
@@ -34,7 +34,7 @@ class DQNUpdate(OffPolicyUpdate):
         for network in networks:
             same_methods(network, QNetwork, ("forward", "extract_features"))
             self.shape.see(network)
-        self.encode = compact(*encoder_of(online, self.shape))
+        self.encode, _ = compact_of(online, self.shape)
         self.online, self.target = Lanes([online.q_net], self.shape), Lanes([target.q_net], self.shape)
         self.flat = Flat(self.online.groups(), agent.policy.optimizer)
         self.held = Gathered(self.target.groups())

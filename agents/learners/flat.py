@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +28,28 @@ def buffer_like(groups: Groups) -> tuple[Tensor, list[Tensor]]:
     shapes = [(len(group), *group[0].shape) for group in groups]
     views = [buffer[at : at + size].view(shape) for at, size, shape in zip(starts, sizes, shapes, strict=False)]
     return buffer, views
+
+
+def unfit(groups: Groups, optimizer: Optimizer) -> str:
+    """Why these parameters cannot be kept in buffers; empty if they can."""
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    ours = [id(p) for group in groups for p in group]
+    if {*map(id, held)} != {*ours} or len(held) != len(ours):
+        return "the optimizer trains other weights than those of the layers, or layers share some"
+    for p in held:
+        if not p.requires_grad:
+            return "some weights are frozen"
+        if p._backward_hooks or p._post_accumulate_grad_hooks:
+            return "a method or a hook acts in the backward pass"
+    return ""
+
+
+def check(groups: Groups, optimizer: Optimizer) -> None:
+    """Raises:
+    UnreadableError: see :func:`unfit`.
+    """
+    if why := unfit(groups, optimizer):
+        raise UnreadableError(why)
 
 
 class Gathered:
@@ -76,33 +97,22 @@ class Flat(Gathered):
     """
 
     def __init__(self, groups: Groups, optimizer: Optimizer):
-        self.optimizer = optimizer
-        self._ids = {id(p) for group in groups for p in group}
-        if why := self._unfit():
-            raise UnreadableError(why)
+        check(groups, optimizer)
         super().__init__(groups)
+        self.optimizer = optimizer
+        self._groups = groups
         self.gradient, self.gradients = buffer_like(groups)
         self._grads = self.rows(self.gradients)
         self._steps = torch.zeros(len(self.parameters), device=self.buffer.device)
         self._version = -1
         self._moments = {key: buffer_like(groups) for key in ("exp_avg", "exp_avg_sq")}
-        self._state: dict[str, Any] | None = None
+        rows = {"step": [*self._steps], **{key: self.rows(views) for key, (_, views) in self._moments.items()}}
+        self._state = [dict(zip(rows, mine, strict=True)) for mine in zip(*rows.values(), strict=True)]
         self._step: Callable[[Optimizer], None] = Optimizer.profile_hook_step(self._adam)
-
-    def _unfit(self) -> str:
-        held = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if {*map(id, held)} != self._ids:
-            return "the optimizer trains other weights than those of the layers"
-        for p in held:
-            if not p.requires_grad:
-                return "some weights are frozen"
-            if p._backward_hooks or p._post_accumulate_grad_hooks:
-                return "a method or a hook acts in the backward pass"
-        return ""
 
     def intact(self) -> bool:
         """Whether parameters are still where they were put, and trained by the optimizer alone."""
-        return super().intact() and not self._unfit()
+        return super().intact() and not unfit(self._groups, self.optimizer)
 
     def clip_(self, largest: float) -> None:
         """Scale the gradient to a norm of at most ``largest``, as ``torch.nn.utils.clip_grad_norm_`` does."""
@@ -114,7 +124,7 @@ class Flat(Gathered):
         for parameter, gradient in zip(self.parameters, self._grads, strict=True):
             if parameter.grad is not gradient:
                 parameter.grad = gradient
-        if self._is_adam() and self._adopt():
+        if self._is_adam():
             self._step(self.optimizer)
         else:
             self.optimizer.step()
@@ -126,12 +136,23 @@ class Flat(Gathered):
         plain = type(optimizer) is Adam and not others and not scaled
         return plain and not first.get("decoupled_weight_decay") and not any(first[name] for name in OTHER)
 
+    @torch.no_grad()
+    def _gather_gradients(self) -> bool:
+        """Whether all parameters have a gradient; those that a hook has put in place are copied to ours."""
+        if any(p.grad is None for p in self.parameters):
+            return False
+        for parameter, gradient in zip(self.parameters, self._grads, strict=True):
+            if parameter.grad is not gradient:
+                parameter.grad = gradient.copy_(parameter.grad)  # type: ignore[arg-type]
+        return True
+
     def _adopt(self) -> bool:
         """Whether the moments are views of buffers, and all steps the same; make them so if they can be."""
         state = self.optimizer.state
-        if state.get(self.parameters[0]) is not self._state or len(state) != len(self.parameters):
-            if state and len(state) != len(self.parameters):
-                return False
+        if state and len(state) != len(self.parameters):
+            return False
+        mine = zip(self.parameters, self._state, strict=True)
+        if not all(p in state and all(state[p].get(key) is t for key, t in kept.items()) for p, kept in mine):
             self._move_state_()
         if self._version != self._steps._version:
             self._version = self._steps._version
@@ -140,20 +161,20 @@ class Flat(Gathered):
 
     @torch.no_grad()
     def _move_state_(self) -> None:
-        self._steps.zero_()
-        places = {"step": [*self._steps]}
-        for key, (buffer, views) in self._moments.items():
-            buffer.zero_()
-            places[key] = self.rows(views)
-        for i, parameter in enumerate(self.parameters):
-            mine = {key: of[i] for key, of in places.items()}
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                mine[key].copy_(torch.as_tensor(value))
-            self.optimizer.state[parameter] = mine
-        self._state = self.optimizer.state[self.parameters[0]]
+        before = [
+            {k: torch.as_tensor(v).clone() for k, v in self.optimizer.state.get(p, {}).items()} for p in self.parameters
+        ]
+        for parameter, kept, values in zip(self.parameters, self._state, before, strict=True):
+            for key, place in kept.items():
+                place.copy_(values[key]) if key in values else place.zero_()
+            self.optimizer.state[parameter] = dict(kept)
 
     @torch.no_grad()
     def _adam(self, optimizer: Optimizer) -> None:
+        """Adam's step, between the hooks: those before it may have put gradients or moments of their own in place."""
+        if not (self._gather_gradients() and self._adopt()):
+            Adam.step.__wrapped__(optimizer)  # type: ignore[attr-defined]  # torch's, which calls no hooks
+            return
         group = optimizer.param_groups[0]
         self._steps += 1
         torch._fused_adam_(

@@ -26,16 +26,27 @@ ACTIVATIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tenso
 }
 #: Activations whose derivative needs only y take the place of x in memory, after a layer that has made x.
 IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {nn.ReLU: torch.relu_, nn.Tanh: torch.tanh_}
-#: What makes two layers of the same type compute the same function of their weights.
-SETTINGS = ("in_features", "out_features", "normalized_shape", "eps", "negative_slope", "alpha", "approximate")
+
+
+def beside_forward(module: nn.Module, name: str, method: str = "forward") -> bool:
+    """Whether the class that defines the module's ``forward`` also defines ``name``, which so knows of it."""
+    owner = next(cls for cls in type(module).__mro__ if method in vars(cls))
+    return name in vars(owner)
 
 
 def derivative(module: nn.Module) -> Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None:
     """That of :data:`ACTIVATIONS`, or the module's own ``backward(gradient, x, y)``; None if it is no activation."""
+    own: Any = type(module)
     for known, function in ACTIVATIONS.items():
-        if type(module).forward is known.forward:
-            return function
-    return getattr(type(module), "backward", None)
+        if own.forward is known.forward:
+            writes_x = getattr(module, "inplace", False) and known not in (nn.ReLU, nn.LeakyReLU)
+            return None if writes_x else function
+    return own.backward if beside_forward(module, "backward") else None
+
+
+def settings(module: nn.Module) -> dict[str, Any]:
+    """What makes two layers of the same type compute the same function of their weights."""
+    return {k: repr(v) for k, v in vars(module).items() if k != "training" and not k.startswith("_")}
 
 
 def is_hooked(module: nn.Module) -> bool:
@@ -49,7 +60,7 @@ class Shape:
     """The modules that were read, to notice when one is hooked, replaced or added."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[nn.Module, list[nn.Module | None]]] = []
+        self._seen: list[tuple[nn.Module, list[nn.Module | None], list[int]]] = []
 
     def see(self, module: nn.Module) -> None:
         """Read ``module``.
@@ -59,12 +70,20 @@ class Shape:
         """
         if is_hooked(module) or _has_any_global_hook():
             raise UnreadableError(f"a method or a hook watches the passes of {type(module).__name__}")
-        self._seen.append((module, [*module._modules.values()]))
+        if "forward" in vars(module):
+            raise UnreadableError(f"a {type(module).__name__} has its own forward()")
+        self._seen.append((module, [*module._modules.values()], [*map(id, module._parameters.values())]))
 
     def intact(self) -> bool:
         if _has_any_global_hook():
             return False
-        return all(not is_hooked(m) and [*m._modules.values()] == children for m, children in self._seen)
+        return all(
+            not is_hooked(m)
+            and "forward" not in vars(m)
+            and [*m._modules.values()] == children
+            and [*map(id, m._parameters.values())] == parameters
+            for m, children, parameters in self._seen
+        )
 
     def leaves(self, module: nn.Module) -> Iterator[nn.Module]:
         """The layers of a ``Sequential``, in order.
@@ -98,7 +117,7 @@ class Lanes:
 
     def __init__(self, networks: Sequence[nn.Module], shape: Shape):
         lanes = [[*shape.leaves(network)] for network in networks]
-        kinds = [[(type(m), *(getattr(m, name, None) for name in SETTINGS)) for m in lane] for lane in lanes]
+        kinds = [[(type(m), settings(m)) for m in lane] for lane in lanes]
         if any(kind != kinds[0] for kind in kinds):
             raise UnreadableError("networks that run side by side have different layers")
         self.count = len(networks)

@@ -13,10 +13,11 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import MlpExtractor
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from neoteny.agents.learners.flat import Flat
-from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
-from neoteny.agents.learners.reading import compact, encoder_of, same_methods
+from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError, beside_forward
+from neoteny.agents.learners.reading import compact_of, same_methods
 
 #: What a policy must not have overridden.
 METHODS = ("evaluate_actions", "extract_features", "_get_action_dist_from_latent")
@@ -79,14 +80,19 @@ class PPOUpdate:
 
     def __init__(self, agent: PPO):
         policy = agent.policy
-        assert isinstance(policy, ActorCriticPolicy)
+        if not isinstance(policy, ActorCriticPolicy):
+            raise UnreadableError(f"its policy is a {type(policy).__name__}")
         same_methods(policy, ActorCriticPolicy, METHODS)
         extractor: Any = policy.mlp_extractor
         same_methods(extractor, MlpExtractor, ("forward", "forward_actor", "forward_critic"))
-        if agent.use_sde or not isinstance(policy.action_dist, CategoricalDistribution | DiagGaussianDistribution):
-            raise UnreadableError(f"its actions are drawn by {type(policy.action_dist).__name__}")
+        distribution = policy.action_dist
+        known: list[type] = [CategoricalDistribution, DiagGaussianDistribution]
+        kind = next((each for each in known if isinstance(distribution, each)), None)
+        if agent.use_sde or kind is None:
+            raise UnreadableError(f"its actions are drawn by {type(distribution).__name__}")
+        same_methods(distribution, kind, ("log_prob", "entropy"))
         self.agent, self.shape = agent, Shape()
-        self.encode = compact(*encoder_of(policy, self.shape))
+        self.encode, self.encodes_rollouts = compact_of(policy, self.shape)
         self.shape.see(policy)
         self.shape.see(extractor)
         pair = [extractor.policy_net, extractor.value_net]
@@ -96,7 +102,7 @@ class PPOUpdate:
             self.torsos = [Lanes([torso], self.shape) for torso in pair]
         self.actor, self.critic = Lanes([policy.action_net], self.shape), Lanes([policy.value_net], self.shape)
         parts = [*self.torsos, self.actor, self.critic]
-        gaussian = isinstance(policy.action_dist, DiagGaussianDistribution)
+        gaussian = kind is DiagGaussianDistribution
         groups = [part.groups() for part in parts] + ([[[policy.log_std]]] if gaussian else [])
         self.flat = Flat([group for of in groups for group in of], policy.optimizer)
         values, gradients = iter(self.flat.values), iter(self.flat.gradients)
@@ -106,7 +112,8 @@ class PPOUpdate:
 
     def intact(self) -> bool:
         """Whether the network is still what was read."""
-        mine = self.agent.policy.optimizer is self.flat.optimizer
+        policy = self.agent.policy
+        mine = policy.optimizer is self.flat.optimizer and vars(policy).keys().isdisjoint(METHODS)
         return mine and self.shape.intact() and self.flat.intact()
 
     def minibatch_features(self, batch: Any) -> tuple[Tensor, Tensor | None]:
@@ -148,19 +155,23 @@ class PPOUpdate:
         actions = batch.actions if isinstance(self.actions, Gaussian) else batch.actions.long().flatten()
         return distribution.log_prob(actions), distribution.entropy(), policy.value_net(latent_vf).flatten()
 
-    def train(self) -> None:
-        """All updates on a rollout."""
+    def train(self, rest: object = None) -> None:
+        """All updates on a rollout; what is changed during it is left to autograd, so nothing to ``rest``."""
         agent: Any = self.agent
         left, optimizer = agent._current_progress_remaining, agent.policy.optimizer
         agent.policy.set_training_mode(True)
         agent._update_learning_rate(optimizer)
         clip = agent.clip_range(left)
         clip_values = None if agent.clip_range_vf is None else agent.clip_range_vf(left)
-        watched = bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+        hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+        watched = any((*hooks, _global_optimizer_pre_hooks, _global_optimizer_post_hooks))
         means: list[Tensor] = []
         stops = False
         buffer = agent.rollout_buffer
-        with buffer.encoding(self.encode) if hasattr(buffer, "encoding") else nullcontext():
+        whole = (
+            self.encodes_rollouts and hasattr(buffer, "encoding") and beside_forward(buffer, "encoding", "_get_samples")
+        )
+        with buffer.encoding(self.encode) if whole else nullcontext():
             for epoch in range(agent.n_epochs):
                 epoch_begins = len(means)
                 for batch in buffer.get(agent.batch_size):

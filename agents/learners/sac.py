@@ -7,17 +7,15 @@ from typing import Any, NamedTuple
 
 import torch
 from stable_baselines3 import SAC
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor
 from torch import Tensor
 
-from neoteny.agents.learners.flat import Flat, Gathered
+from neoteny.agents.learners.flat import Flat, Gathered, check
 from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
 from neoteny.agents.learners.off_policy import OffPolicyUpdate
 from neoteny.agents.learners.reading import encoder_of, same_methods
-
-#: stable-baselines3's, in log(1 − a² + ε).
-EPSILON = 1e-6
 
 
 class Sample(NamedTuple):
@@ -27,6 +25,7 @@ class Sample(NamedTuple):
         actions, noise, std: a, n and e^s, (batch, dimensions) each.
         log_prob: (batch, 1).
         inside: where s was not clamped.
+        epsilon: ε, a number.
     """
 
     actions: Tensor
@@ -34,18 +33,19 @@ class Sample(NamedTuple):
     std: Tensor
     log_prob: Tensor
     inside: Tensor
+    epsilon: float
 
     @classmethod
-    def of(cls, outputs: Tensor, noise: Tensor) -> Sample:
-        """Given μ and s, (2, batch, dimensions), and n."""
+    def of(cls, outputs: Tensor, noise: Tensor, epsilon: float) -> Sample:
+        """Given μ and s, (2, batch, dimensions), n and ε."""
         mean, log_std = outputs
         clamped = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
         std = clamped.exp()
         actions = torch.addcmul(mean, std, noise).tanh_()
-        squashed = torch.log(1 - actions.square() + EPSILON)
+        squashed = torch.log(1 - actions.square() + epsilon)
         terms = torch.addcmul(squashed, noise, noise, value=0.5).add_(clamped)
         log_prob = terms.sum(1, keepdim=True).add_(noise.shape[1] * 0.5 * math.log(2 * math.pi)).neg_()
-        return cls(actions, noise, std, log_prob, log_std == clamped)
+        return cls(actions, noise, std, log_prob, log_std == clamped, epsilon)
 
     def backward(self, to_actions: Tensor, to_log_prob: Tensor) -> Tensor:
         """∂loss/∂(μ, s), (2, batch, dimensions), from ∂loss/∂a and from ∂loss/∂log π, the same in the whole batch.
@@ -53,7 +53,7 @@ class Sample(NamedTuple):
         log π depends on μ and s through a, and on s directly: n is what was drawn.
         """
         slope = 1 - self.actions.square()
-        by_actions = torch.addcdiv(to_actions, 2 * to_log_prob * self.actions, slope + EPSILON)
+        by_actions = torch.addcdiv(to_actions, 2 * to_log_prob * self.actions, slope + self.epsilon)
         to_mean = by_actions.mul_(slope)
         to_log_std = (to_mean * self.std).mul_(self.noise).sub_(to_log_prob).mul_(self.inside)
         return torch.stack((to_mean, to_log_std))
@@ -74,8 +74,10 @@ class SACUpdate(OffPolicyUpdate):
             raise UnreadableError("use_sde is set")
         self.agent, self.shape = agent, Shape()
         self.optimizers = [agent.actor.optimizer, agent.critic.optimizer, *filter(None, [agent.ent_coef_optimizer])]
-        actor, critic, target = agent.actor, agent.critic, agent.critic_target
+        self.networks = actor, critic, target = [agent.actor, agent.critic, agent.critic_target]
         same_methods(actor, Actor, ("action_log_prob", "get_action_dist_params", "extract_features"))
+        squashed = SquashedDiagGaussianDistribution
+        same_methods(actor.action_dist, squashed, ("log_prob", "log_prob_from_params", "proba_distribution"))
         for network in (critic, target):
             same_methods(network, ContinuousCritic, ("forward", "extract_features"))
             encoder_of(network, self.shape)
@@ -86,12 +88,15 @@ class SACUpdate(OffPolicyUpdate):
         self.heads = Lanes([actor.mu, actor.log_std], self.shape)  # type: ignore[list-item]
         self.critic, self.target = Lanes(critic.q_networks, self.shape), Lanes(target.q_networks, self.shape)
         below, above = self.latent.groups(), self.heads.groups()
+        trained: list[tuple[Any, Any]] = [([*below, *above], actor.optimizer), (self.critic.groups(), critic.optimizer)]
+        if agent.ent_coef_optimizer is not None:
+            trained.append(([[agent.log_ent_coef]], agent.ent_coef_optimizer))
+        for groups, optimizer in trained:  # all, before any weight is moved
+            check(groups, optimizer)
         self.actor_flat = Flat([*below, *above], actor.optimizer)
         self.critic_flat = Flat(self.critic.groups(), critic.optimizer)
         self.held = Gathered(self.target.groups())
-        coefficient: Any = agent.log_ent_coef
-        learns = agent.ent_coef_optimizer
-        self.entropy_flat = None if learns is None else Flat([[coefficient]], learns)
+        self.entropy_flat = Flat(*trained[2]) if len(trained) > 2 else None
         values, gradients, at = self.actor_flat.values, self.actor_flat.gradients, len(below)
         self.latent.bind(values[:at], gradients[:at])
         self.heads.bind(values[at:], gradients[at:])
@@ -100,15 +105,17 @@ class SACUpdate(OffPolicyUpdate):
 
     def intact(self) -> bool:
         """Whether the networks are still what was read."""
-        flats = [flat for flat in (self.actor_flat, self.critic_flat, self.entropy_flat) if flat is not None]
-        held = [self.agent.actor.optimizer, self.agent.critic.optimizer, self.agent.ent_coef_optimizer]
-        mine = all(flat.optimizer is optimizer for flat, optimizer in zip(flats, held, strict=False))
-        parts: list[Any] = [self.shape, self.held, *flats]
-        return mine and all(part.intact() for part in parts)
+        agent, flats = self.agent, [self.actor_flat, self.critic_flat, self.entropy_flat]
+        held = [agent.actor.optimizer, agent.critic.optimizer, agent.ent_coef_optimizer]
+        own = [None if flat is None else flat.optimizer for flat in flats]
+        same = self.networks == [agent.actor, agent.critic, agent.critic_target] and own == held
+        parts: list[Any] = [self.shape, self.held, *(flat for flat in flats if flat is not None)]
+        return same and all(part.intact() for part in parts)
 
     def act(self, features: Tensor, noise: Tensor, keep: bool = True) -> Sample:
         """The actor's actions, see :class:`Sample`."""
-        return Sample.of(self.heads.forward(self.latent.forward(features, keep)[0], keep), noise)
+        epsilon = self.agent.actor.action_dist.epsilon
+        return Sample.of(self.heads.forward(self.latent.forward(features, keep)[0], keep), noise, epsilon)
 
     @torch.no_grad()
     def update(self, batch: Any, step: int) -> Tensor:

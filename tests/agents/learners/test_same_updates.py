@@ -48,6 +48,9 @@ class Double(FlattenExtractor):
     def forward(self, observations: Tensor) -> Tensor:
         return super().forward(observations).double()
 
+    def compact(self, observations: Tensor) -> tuple[Tensor, None]:
+        return self(observations), None
+
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {},
