@@ -70,7 +70,7 @@ class OneHot(BaseFeaturesExtractor):
     def compact(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """The encoding without the features that are 0 in the whole batch, (batch, columns), and which ones these are.
 
-        Of MiniGrid's 980 features they are a quarter to a half, and the others need no arithmetic.
+        Of MiniGrid's 980 features a quarter to a half are somewhere 1 in a rollout. The others need no arithmetic.
         """
         indices = observations.flatten(1).int() + self.offsets
         present = torch.bincount(indices.flatten(), minlength=self.features_dim) > 0

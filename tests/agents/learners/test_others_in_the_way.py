@@ -157,13 +157,13 @@ def test_dicts_fall_back_and_acting_asks_the_policy() -> None:
 
 
 def test_agents_can_be_pickled_and_used_under_autocast() -> None:
-    agent = make("dqn", True)
+    agent = make("sac", True)
     collect(agent)
     again = pickle.loads(pickle.dumps(agent))
     assert again.updates == "closed form"
     for each in (agent, again):
         update(each)
-    assert torch.equal(again.policy.q_net.q_net[0].weight, agent.policy.q_net.q_net[0].weight)
+    assert torch.equal(again.actor.mu.weight, agent.actor.mu.weight)
     assert agent.__getstate__()["_update"] is None
     with torch.autocast("cpu", torch.bfloat16):
         assert agent.updates.endswith("autocast is on")
