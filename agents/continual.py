@@ -49,7 +49,8 @@ class Continual(Saved):
 
     Methods are attached in ``_setup_model``, where the algorithm creates its networks and optimizers, so this is the
     same for new and loaded agents. Without a method, training is bit for bit that of the
-    algorithm; agents that compute updates in closed form (:mod:`neoteny.agents.closed_form`) differ by rounding.
+    algorithm; agents that compute updates in closed form (:mod:`neoteny.agents.closed_form`) and the policy
+    ``ActorCritic`` differ by rounding.
 
     Args:
         policy, env, ...: the algorithm's arguments.

@@ -139,11 +139,11 @@ class Flat(Gathered):
     @torch.no_grad()
     def _gather_gradients(self) -> bool:
         """Whether all parameters have a gradient; those that a hook has put in place are copied to ours."""
-        if any(p.grad is None for p in self.parameters):
+        moved = [(p, mine) for p, mine in zip(self.parameters, self._grads, strict=True) if p.grad is not mine]
+        if any(p.grad is None for p, _ in moved):
             return False
-        for parameter, gradient in zip(self.parameters, self._grads, strict=True):
-            if parameter.grad is not gradient:
-                parameter.grad = gradient.copy_(parameter.grad)  # type: ignore[arg-type]
+        for parameter, gradient in moved:
+            parameter.grad = gradient.copy_(parameter.grad)  # type: ignore[arg-type]
         return True
 
     def _adopt(self) -> bool:

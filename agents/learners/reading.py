@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.preprocessing import is_image_space
@@ -51,7 +52,8 @@ def encoder_of(policy: Any, shape: Shape) -> tuple[Callable[[Any], Tensor], nn.M
 
 
 def compact_of(policy: Any, shape: Shape) -> tuple[Encode, bool]:
-    """The function that leaves out features that are 0 in the whole batch, and whether there is such a one.
+    """The function that leaves out features that are 0 in the whole batch, where there is one; and whether to encode
+    whole rollouts: with it, or where features take no more memory than observations.
 
     On a GPU, which would be waited for, it is not used, nor for images that stable-baselines3 normalizes first.
     """
@@ -61,4 +63,4 @@ def compact_of(policy: Any, shape: Shape) -> tuple[Encode, bool]:
     raw = isinstance(space, spaces.Box) and not (policy.normalize_images and is_image_space(space))
     if raw and compact and policy.device.type == "cpu":
         return compact, True
-    return lambda observations: (encode(observations), None), False
+    return lambda observations: (encode(observations), None), space.dtype == np.float32
