@@ -11,7 +11,7 @@ PACKAGES := agents configs envs plasticity runners
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
-demo: $(INSTALLED)  ## train on a short task sequence, about two minutes, and say how to watch
+demo: $(INSTALLED)  ## train on a short task sequence, about a minute, and say how to watch
 	$(BIN)/python runners/continual_rl.py --env minigrid-seq --reg spectral --num-tasks 6 --steps-per-task 100000 --out runs/demo
 	@echo
 	@echo "Watch it:  $(BIN)/tensorboard --logdir runs/demo   and open http://localhost:6006"
