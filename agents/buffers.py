@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+from neoteny.agents.learners.reading import Encode
 
 
 class TensorRollouts(RolloutBuffer):

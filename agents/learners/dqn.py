@@ -34,8 +34,8 @@ class DQNUpdate(OffPolicyUpdate):
         for network in networks:
             same_methods(network, QNetwork, ("forward", "extract_features"))
             self.shape.see(network)
-        self.encode, _ = compact_of(online, self.shape)
         self.online, self.target = Lanes([online.q_net], self.shape), Lanes([target.q_net], self.shape)
+        self.encode, _ = compact_of(online, self.shape, [self.online, self.target])
         self.flat = Flat(self.online.groups(), agent.policy.optimizer)
         self.held = Gathered(self.target.groups())
         self.online.bind(self.flat.values, self.flat.gradients)

@@ -28,10 +28,10 @@ ACTIVATIONS: dict[type[nn.Module], Callable[[Any, Tensor, Tensor, Tensor], Tenso
 IN_PLACE: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {nn.ReLU: torch.relu_, nn.Tanh: torch.tanh_}
 
 
-def beside_forward(module: nn.Module, name: str, method: str = "forward") -> bool:
-    """Whether the class that defines the module's ``forward`` also defines ``name``, which so knows of it."""
-    owner = next(cls for cls in type(module).__mro__ if method in vars(cls))
-    return name in vars(owner)
+def defines_both(owner: object, method: str, other: str) -> bool:
+    """Whether the class that ``owner`` has ``method`` from also defines ``other``, which so knows of it."""
+    cls = next(cls for cls in type(owner).__mro__ if method in vars(cls))
+    return other in vars(cls)
 
 
 def derivative(module: nn.Module) -> Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None:
@@ -41,7 +41,7 @@ def derivative(module: nn.Module) -> Callable[[Any, Tensor, Tensor, Tensor], Ten
         if own.forward is known.forward:
             writes_x = getattr(module, "inplace", False) and known not in (nn.ReLU, nn.LeakyReLU)
             return None if writes_x else function
-    return own.backward if beside_forward(module, "backward") else None
+    return own.backward if defines_both(module, "forward", "backward") else None
 
 
 def settings(module: nn.Module) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Shape:
     """The modules that were read, to notice when one is hooked, replaced or added."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[nn.Module, list[nn.Module | None], list[int]]] = []
+        self._seen: dict[nn.Module, tuple[list[nn.Module | None], list[int]]] = {}
 
     def see(self, module: nn.Module) -> None:
         """Read ``module``.
@@ -72,7 +72,7 @@ class Shape:
             raise UnreadableError(f"a method or a hook watches the passes of {type(module).__name__}")
         if "forward" in vars(module):
             raise UnreadableError(f"a {type(module).__name__} has its own forward()")
-        self._seen.append((module, [*module._modules.values()], [*map(id, module._parameters.values())]))
+        self._seen[module] = [*module._modules.values()], [*map(id, module._parameters.values())]
 
     def intact(self) -> bool:
         if _has_any_global_hook():
@@ -82,7 +82,7 @@ class Shape:
             and "forward" not in vars(m)
             and [*m._modules.values()] == children
             and [*map(id, m._parameters.values())] == parameters
-            for m, children, parameters in self._seen
+            for m, (children, parameters) in self._seen.items()
         )
 
     def leaves(self, module: nn.Module) -> Iterator[nn.Module]:
@@ -133,6 +133,11 @@ class Lanes:
         self._passed: list[tuple[Tensor, ...]] = []
         #: The inputs that are given to the first layer; the others are 0. None for all.
         self.columns: Tensor | None = None
+
+    @property
+    def takes_columns(self) -> bool:
+        """Whether :attr:`columns` can be set: the first layer has a weight for each input."""
+        return bool(self.layers) and isinstance(self.layers[0][0], nn.Linear)
 
     def groups(self) -> list[list[nn.Parameter]]:
         """The parameters that must lie next to each other: of each layer, the weights of all lanes, then the biases."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from neoteny.agents.learners.flat import Flat
-from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError, beside_forward
+from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError, defines_both
 from neoteny.agents.learners.reading import compact_of, same_methods
 
 #: What a policy must not have overridden.
@@ -92,7 +92,6 @@ class PPOUpdate:
             raise UnreadableError(f"its actions are drawn by {type(distribution).__name__}")
         same_methods(distribution, kind, ("log_prob", "entropy"))
         self.agent, self.shape = agent, Shape()
-        self.encode, self.encodes_rollouts = compact_of(policy, self.shape)
         self.shape.see(policy)
         self.shape.see(extractor)
         pair = [extractor.policy_net, extractor.value_net]
@@ -100,6 +99,7 @@ class PPOUpdate:
             self.torsos = [Lanes(pair, self.shape)]
         except UnreadableError:
             self.torsos = [Lanes([torso], self.shape) for torso in pair]
+        self.encode, self.encodes_rollouts = compact_of(policy, self.shape, self.torsos)
         self.actor, self.critic = Lanes([policy.action_net], self.shape), Lanes([policy.value_net], self.shape)
         parts = [*self.torsos, self.actor, self.critic]
         gaussian = kind is DiagGaussianDistribution
@@ -168,9 +168,7 @@ class PPOUpdate:
         means: list[Tensor] = []
         stops = False
         buffer = agent.rollout_buffer
-        whole = (
-            self.encodes_rollouts and hasattr(buffer, "encoding") and beside_forward(buffer, "encoding", "_get_samples")
-        )
+        whole = self.encodes_rollouts and defines_both(buffer, "_get_samples", "encoding")
         with buffer.encoding(self.encode) if whole else nullcontext():
             for epoch in range(agent.n_epochs):
                 epoch_begins = len(means)

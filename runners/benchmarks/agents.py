@@ -95,7 +95,7 @@ def python_minigrid(env_id: str, num_envs: int) -> VecEnv:
     return DummyVecEnv([lambda: Monitor(CellImage(gym.make(env_id)))] * num_envs)
 
 
-def ours_of(env_id: str, num_envs: int) -> VecEnv:
+def our_env(env_id: str, num_envs: int) -> VecEnv:
     return ContinualVecEnv(TaskSequence(tasks=(Task(env_id, 10**12),)), num_envs)
 
 
@@ -113,7 +113,7 @@ def contenders(name: str, env_id: str, num_envs: int, config: AgentConfig) -> di
     }
 
     def ours(method: Method | None) -> Callable[[], BaseAlgorithm]:
-        return lambda: past_the_start(AGENTS[name](env=ours_of(env_id, num_envs), reg=method, **arguments))
+        return lambda: past_the_start(AGENTS[name](env=our_env(env_id, num_envs), reg=method, **arguments))
 
     spectral: dict[str, Any] = configs.load("regs", "spectral")[1]
     spectral.pop("method")
@@ -121,7 +121,7 @@ def contenders(name: str, env_id: str, num_envs: int, config: AgentConfig) -> di
     return {
         "neoteny": ours(None),
         **(python if is_minigrid else {}),
-        "sb3, our EnvPool backend": lambda: stock(env=ours_of(env_id, num_envs), **plain),
+        "sb3, our EnvPool backend": lambda: stock(env=our_env(env_id, num_envs), **plain),
         "neoteny + spectral": ours(Spectral(**spectral)),
         "neoteny + spectral by autograd": ours(PlainSpectral(**spectral)),
     }
@@ -159,7 +159,7 @@ def compare_agents(options: argparse.Namespace) -> dict[str, Any]:
     stock = configs.choose("--agent: algorithm", name, STOCK)
     env_id = options.env_id or stock.env_id
     try:
-        ours_of(env_id, 1).close()
+        our_env(env_id, 1).close()
     except ConfigError as error:
         raise ConfigError(f"--env-id: {str(error).removeprefix('env: ')}") from error
     found = []

@@ -9,14 +9,15 @@ import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
-from test_same_updates import collect, make, state, update
+from test_same_updates import CELLS, collect, make, state, twins, update
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neoteny.agents import DQN, PPO, SAC, Continual, SmallCNN
+from neoteny.agents import DQN, PPO, SAC, Continual, OneHot, SmallCNN
 from neoteny.agents.networks import ActorCritic
 from neoteny.plasticity import L2, Method, ReDo, Spectral
 
+ONE_HOT = {"observations": CELLS, "network": {"features_extractor_class": OneHot}}
 KINDS = ["ppo discrete", "ppo gaussian", "dqn", "double-dqn", "sac"]
 CARTPOLE = {"env": "CartPole-v1", "device": "cpu", "seed": 0}
 SMALL = {"n_steps": 32, "batch_size": 16, "policy_kwargs": {"net_arch": [8, 8]}}
@@ -117,24 +118,32 @@ def test_what_is_replaced_is_read_anew() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_networks_can_be_copied_moved_and_loaded_between_updates(kind: str) -> None:
-    agents = [make(kind, True) for _ in range(2)]
-    for agent in agents:
-        agent.set_random_seed(0)
-        collect(agent)
-    mine, other = agents
+    mine, _ = twins(kind, True)
+    other, _ = twins(kind, True)
     state_dict = copy.deepcopy(mine.policy.state_dict())
-    for parameter in mine.policy.parameters():
-        parameter.data = parameter.data.clone()  # as .to() does
+    for each in (mine, other):
+        update(each)
     twin = copy.deepcopy(mine.policy)
-    update(mine)
-    assert all(torch.equal(value, state_dict[key]) for key, value in twin.state_dict().items())
-    mine.policy.load_state_dict(state_dict)
-    assert all(torch.equal(value, state_dict[key]) for key, value in mine.policy.state_dict().items())
-    update(other)
-    update(other)
-    update(mine)
+    for parameter in mine.policy.parameters():
+        parameter.data = parameter.data.clone()  # as .to() does: moments have to go along to new buffers
+    mine.policy.load_state_dict(copy.deepcopy(mine.policy.state_dict()))
+    for each in (mine, other):
+        update(each, 2)
     assert mine.updates == "closed form"
-    assert mine._n_updates == other._n_updates
+    for key, value in state(other).items():
+        assert torch.equal(value, state(mine)[key]), key
+    for key, value in twin.state_dict().items():  # the copy has neither moved on nor back
+        assert not torch.equal(value, mine.policy.state_dict()[key]) or torch.equal(value, state_dict[key])
+
+
+def test_the_mode_is_set_where_a_part_of_the_policy_has_another() -> None:
+    policy = make("sac", True).policy
+    policy.set_training_mode(False)
+    policy.actor.train()
+    policy.set_training_mode(False)
+    assert not any(module.training for module in (policy.actor, *policy.actor.latent_pi, policy.critic))
+    policy.set_training_mode(True)
+    assert all(module.training for module in (policy, policy.actor, *policy.critic.q_networks))
 
 
 def test_frozen_weights_stay_as_they_are() -> None:
@@ -160,9 +169,14 @@ class Freeze(Method):
             self.frozen = self.layers[0].owner.weight.clone()
 
 
-@pytest.mark.parametrize("kind", ["ppo discrete", "dqn"])
-def test_a_change_between_two_updates_of_a_rollout_holds_at_once(kind: str) -> None:
-    agents = [make(kind, closed_form, True, reg=Freeze(), batch_size=24) for closed_form in (True, False)]
+@pytest.mark.parametrize("given", [{}, ONE_HOT], ids=["flat", "one-hot"])
+@pytest.mark.parametrize("kind", ["ppo discrete", "ppo gaussian", "dqn"])
+def test_a_change_between_two_updates_of_a_rollout_holds_at_once(kind: str, given: dict[str, Any]) -> None:
+    double = not given
+    agents = [
+        make(kind, closed_form, double, reg=Freeze(), batch_size=24, **copy.deepcopy(given))
+        for closed_form in (True, False)
+    ]
     for agent in agents:
         agent.set_random_seed(0)
         agent.learn(96)
@@ -246,4 +260,4 @@ def test_acting_draws_what_stable_baselines3_draws(kind: str) -> None:
     theirs = ActorCriticPolicy.forward(policy, observations)
     for one, other in zip(mine, theirs, strict=True):
         assert one.shape == other.shape
-        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+        assert torch.equal(one, other) if "gaussian" in kind else torch.allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -214,10 +214,11 @@ def test_actor_and_critic_of_different_shape(arch: dict[str, list[int]]) -> None
     check("ppo discrete", True, network={"net_arch": arch})
 
 
+@pytest.mark.parametrize("hidden", [[16, 16], []], ids=["hidden", "none hidden"])
 @pytest.mark.parametrize("kind", ["ppo discrete", "dqn", "double-dqn"])
-def test_one_hot_features_that_are_nowhere_set_are_left_out(kind: str) -> None:
-    agent = check(kind, False, observations=CELLS, network={"features_extractor_class": OneHot})
-    assert agent.policy.observation_space == CELLS
+def test_one_hot_features_that_are_nowhere_set_are_left_out(kind: str, hidden: list[int]) -> None:
+    network = {"features_extractor_class": OneHot, "net_arch": hidden}
+    check(kind, False, observations=CELLS, network=network)
 
 
 @pytest.mark.parametrize("kind", ["ppo discrete", "dqn", "sac"])
