@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neoteny.agents import DQN, PPO, SAC, Continual, RecurrentPPO
     from neoteny.envs import ContinualVecEnv, TaskSequence
     from neoteny.plasticity import Spectral
-    from neoteny.runners.runs import load_run
+    from neoteny.runners.runs import evaluate, load_run
 
 __version__ = "0.2.0.dev0"
 
@@ -30,6 +30,7 @@ __all__ = [
     "Spectral",
     "TaskSequence",
     "__version__",
+    "evaluate",
     "load_run",
 ]
 
@@ -37,7 +38,7 @@ _HOMES = {
     "neoteny.agents": ("DQN", "PPO", "SAC", "Continual", "RecurrentPPO"),
     "neoteny.envs": ("ContinualVecEnv", "TaskSequence"),
     "neoteny.plasticity": ("Spectral",),
-    "neoteny.runners.runs": ("load_run",),
+    "neoteny.runners.runs": ("evaluate", "load_run"),
 }
 
 

@@ -98,6 +98,22 @@ class TaskSequence:
             raise configs.ConfigError("num_tasks: this sequence has no end; say how many tasks are to be learned")
         return [self.visit(index) for index in range(self.length)]
 
+    @property
+    def first_visits(self) -> list[int]:
+        """For each visit, the index of the first one to the same task.
+
+        Two visits are to the same task if all that is set of it is the same and it has no shifts, which may draw anew
+        in each visit.
+
+        Raises:
+            ConfigError: the sequence is endless.
+        """
+        seen: list[tuple[Any, ...]] = []
+        for visit in self.visits:
+            anew = visit.index if visit.task.shifts else None
+            seen.append((visit.task, anew, visit.task_id if self.switches == "task-id" else None))
+        return [seen.index(each) for each in seen]
+
     def iter_segments(self, longest: int | None = None, multiple_of: int = 1) -> Iterator[Segment]:
         """All segments, also of an endless sequence: each visit is split into parts of at most ``longest`` steps.
 

@@ -42,6 +42,10 @@ class Run:
         keep_agents: keep the agent of each task's end in the run's folder, as agents/task-0001.safetensors, …, to be
             evaluated or learned on from. On disk, for each task: the weights with the optimizer's state, about three
             times the weights; and the replay buffer, if there is one, as far as it is filled.
+        evaluate_all: evaluate the agent after each task on every task of the sequence, and the new agent before the
+            first: a matrix, in evaluations.csv. Training is the same without. It takes (visits + 1) times (different
+            tasks) times evaluate_episodes games.
+        evaluate_episodes: games of each of these evaluations.
     """
 
     seed: NonNegativeInt = 0
@@ -54,6 +58,8 @@ class Run:
     timeout: PositiveFloat = 300.0
     metrics: tuple[str, ...] = ()
     keep_agents: bool = False
+    evaluate_all: bool = False
+    evaluate_episodes: PositiveInt = 20
 
     @field_validator("metrics")
     @classmethod
@@ -122,20 +128,21 @@ class Experiment:
         """The environment steps of a visit: its task's, rounded up to whole rollouts."""
         return -(-visit.task.steps // self.rollout) * self.rollout
 
-    def make_env(self) -> ContinualVecEnv:
-        """The environments of all tasks.
+    def make_env(self, num_envs: int | None = None, render_mode: str | None = None) -> ContinualVecEnv:
+        """The environments of all tasks: as many as the agent learns in, or another number.
 
         Raises:
-            ConfigError: one cannot be made.
+            ConfigError: one cannot be made, or not rendered.
         """
         return ContinualVecEnv(
             self.sequence,
-            self.agent.num_envs,
+            num_envs or self.agent.num_envs,
             self.run.seed,
             segment_steps=self.run.segment_steps,
             multiple_of=self.rollout,
             advance=False,
             timeout=self.run.timeout,
+            render_mode=render_mode,
         )
 
     def as_seen(self, env: ContinualVecEnv) -> VecEnv:
@@ -174,13 +181,7 @@ class Experiment:
         Raises:
             ConfigError: the device is not there, or the folder cannot be written.
         """
-        try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-            raise ConfigError(
-                f"--device: {self.run.device!r} is not there; this machine has {', '.join(here)}"
-            ) from error
+        self.check_device()
         try:
             parent = self.folder.absolute()
             while not parent.exists():
@@ -190,6 +191,18 @@ class Experiment:
             raise ConfigError(f"--out: {self.folder} cannot be written ({error.strerror})") from error
         if not writable:
             raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
+
+    def check_device(self) -> None:
+        """Raises:
+        ConfigError: the device is not there.
+        """
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+            raise ConfigError(
+                f"--device: {self.run.device!r} is not there; this machine has {', '.join(here)}"
+            ) from error
 
 
 def plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
 from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.display import Display
+from neoteny.runners.runs.evaluations import Evaluations
 from neoteny.runners.runs.folder import RunFolder
 from neoteny.runners.runs.recorder import Recorder
 from neoteny.runners.runs.segment import learn
@@ -40,11 +41,17 @@ class Chain:
         self.env = experiment.make_env()
         self.coverage = experiment.make_agent(self.env, 0).coverage()
         self.folder = RunFolder(experiment.folder, experiment.plain)
+        self.evaluations = Evaluations(experiment, self.folder, self.env)
 
     @property
     def coming(self) -> list[Segment]:
         """The segments after the last checkpoint."""
         return self.experiment.segments[self.folder.state["segment"] + 1 :]
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing to learn, and nothing to evaluate."""
+        return not self.coming and not (self.experiment.run.evaluate_all and self.evaluations.missing)
 
     def run(self) -> None:
         """Learn segment after segment to the end of the sequence."""
@@ -52,15 +59,22 @@ class Chain:
         torch.set_float32_matmul_precision(self.experiment.run.precision)
         torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
         try:
-            agent = self._resume()
             with self.folder.writing() as (tasks, logger), self._display() as display:
+                self._evaluate(logger, display)
+                agent = self._resume() if self.coming else None
                 recorder = Recorder(self.experiment, display)
                 recorder.begin_visit(**self.folder.state["visit"])
                 for segment in self.coming:
                     agent = learn(self.experiment, segment, agent, self.env, recorder, logger)
                     self._close(segment, agent, recorder, logger, tasks)
+                    self._evaluate(logger, display)
         finally:
             self.env.close()
+            self.evaluations.close()
+
+    def _evaluate(self, logger: Logger, display: Display) -> None:
+        if self.experiment.run.evaluate_all:
+            self.evaluations.catch_up(logger, display)
 
     def _display(self) -> Display:
         total = sum(segment.steps for segment in self.experiment.segments)

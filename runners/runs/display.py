@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neoteny.plasticity.survey import ACTED_ON
-from neoteny.runners.measures import in_words, shown
+from neoteny.runners.measures import in_words, shown, transfer
 
 
 def number(value: float) -> str:
@@ -75,13 +75,15 @@ class Display:
             self.progress.update(self.bar, last=number(last_return))
         self.progress.update(self.bar, completed=steps)
 
+    def say(self, line: str) -> None:
+        self.progress.console.print(line, highlight=False)
+
     def task_done(self, row: dict[str, Any]) -> None:
         name = row["headline"]
-        self.progress.console.print(
+        self.say(
             f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} "
             f"{in_words(name)} {number(row[f'{name}_mean'])} over the task, "
-            f"{number(row[f'{name}_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)",
-            highlight=False,
+            f"{number(row[f'{name}_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)"
         )
 
 
@@ -117,6 +119,21 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
     if rows and "acted_on" in rows[-1] and len(left) < len(coverage):
         rest = "; ".join(f"{', '.join(names)} ({what})" for what, names in _by_value(left).items())
         print(f"Acted on:      {float(rows[-1]['acted_on']):.1%} of the weights{f', not: {rest}' if rest else ''}")
+
+
+def kept_and_lost(rows: Sequence[Mapping[str, str]], measure: str) -> None:
+    """What the rows of ``evaluations.csv`` say of forgetting and transfer, on standard output; nothing of none."""
+    if not rows:
+        return
+    matrix, visits = transfer.to_matrix(rows, measure)
+    found = {name: number(value) for name, value in transfer.measures(matrix, visits).items()}
+    seconds = sum(float(row["seconds"]) for row in rows)
+    print(
+        f"Evaluated:     {matrix.size} times in {seconds:,.0f} s; {in_words(measure)} "
+        f"{found['average_performance']} on average at the end, forgetting {found['forgetting']}, "
+        f"backward transfer {found['backward_transfer']} (Continual World); isolated forgetting "
+        f"{found['isolated_forgetting']}, zero-shot transfer {found['zero_shot_transfer']} (CORA)"
+    )
 
 
 def _by_value(texts: Mapping[str, str]) -> dict[str, list[str]]:

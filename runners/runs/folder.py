@@ -17,7 +17,9 @@ from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.tables import Table, read_rows, write_text
 
 #: Settings that a run may be gone on with otherwise.
-MAY_DIFFER = ("out", "device", "metrics", "timeout", "keep_agents", "labels")
+MAY_DIFFER = (
+    "out", "device", "metrics", "timeout", "keep_agents", "evaluate_all", "evaluate_episodes", "labels",
+)  # fmt: skip
 
 
 class RunFolder:

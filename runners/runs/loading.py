@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from neoteny.agents import CheckpointError, Continual
@@ -30,7 +30,7 @@ class LoadedRun(NamedTuple):
     env: VecEnv
 
 
-def load_run(folder: str | Path, task: int | None = None, device: torch.device | str | None = None) -> LoadedRun:
+def load_run(folder: str | Path, task: int | None = None, device: str | None = None, replay: bool = True) -> LoadedRun:
     """The run in ``folder``; nothing in it is changed.
 
     .. code-block:: python
@@ -41,17 +41,21 @@ def load_run(folder: str | Path, task: int | None = None, device: torch.device |
         folder: of a run that is finished, was stopped or still runs.
         task: take the agent as it was after this task, the first being 1, of a run with ``--keep-agents``. By default
             that of the last checkpoint.
-        device: of the agent's networks; by default, the run's.
+        device: of the agent's networks; by default, the run's, or the processor where that is not there.
+        replay: also load the replay buffer, if there is one; an agent that is not to learn on needs none.
 
     Raises:
         ConfigError: this is no run's folder, it cannot be read by this version or without a module that is not here,
-            or the agent is not there.
+            or the agent or the device is not there.
     """
     experiment = read_experiment(folder)
+    if device is not None:
+        experiment = dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, device=device))
+        experiment.check_device()
     find_agent_file(folder, task)
     env = experiment.make_env()
     try:
-        agent = _load(experiment, folder, task, experiment.as_seen(env), device or experiment.device)
+        agent = _load(experiment, folder, task, experiment.as_seen(env), replay)
     except (CheckpointError, ConfigError) as error:
         env.close()
         raise ConfigError(f"{folder}: {error}") from error
@@ -60,14 +64,12 @@ def load_run(folder: str | Path, task: int | None = None, device: torch.device |
     return LoadedRun(experiment, agent, seen)
 
 
-def _load(
-    experiment: Experiment, folder: str | Path, task: int | None, env: VecEnv, device: torch.device | str
-) -> Continual:
+def _load(experiment: Experiment, folder: str | Path, task: int | None, env: VecEnv, replay: bool) -> Continual:
     """The agent; where a running run drops its last checkpoint for the next meanwhile, that of the next."""
     while True:
         path = find_agent_file(folder, task)
         try:
-            return experiment.algorithm.load(path, env, device)
+            return experiment.algorithm.load(path, env, experiment.device, replay)
         except CheckpointError:
             if path.exists():
                 raise
