@@ -16,6 +16,9 @@ from neoteny.runners.experiments.experiment import Experiment, Run
 
 KINDS = ("env", "agent", "reg")
 
+#: How long a sequence is cannot be seen from the run's folder, so that a run goes on there when it is made longer.
+LENGTH = "env.num_tasks"
+
 
 def load_presets(chosen: Mapping[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:
     """The settings of the chosen env, agent and reg, by kind, each with its name.
@@ -68,9 +71,8 @@ def compose(
     labels["agent"] += _override(data["agent"], "agent", overrides)
     env = {"name": presets["env"][0], **data["env"]}
     sequence = configs.build(TaskSequence, env, "env")
-    for name, value in (("steps_per_task", steps_per_task), ("num_tasks", num_tasks)):
-        if value is not None:
-            labels["env"] += f",{name}={value}"
+    if steps_per_task is not None:
+        labels["env"] += f",steps_per_task={steps_per_task}"
     sequence = sequence.resized(steps_per_task, num_tasks)
     return assemble(sequence, data["agent"], methods, configs.build(Run, run, "--"), labels)
 
@@ -103,6 +105,8 @@ def _override(data: dict[str, Any], kind: str, overrides: Mapping[str, Any]) -> 
         if path[0] == "methods" and len(path) > 1 and isinstance(data.get("methods"), dict):
             configs.choose(f"--{kind}.methods", path[1], data["methods"])
         _put(data, path, _deep_copy(value), key)
+        if key == LENGTH:
+            continue
         label += f",{'.'.join(path)}={value}".replace("/", "_").replace(" ", "")
     return label
 

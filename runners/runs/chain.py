@@ -41,6 +41,12 @@ class Chain:
         self.env = experiment.make_env()
         self.coverage = experiment.make_agent(self.env, 0).coverage()
         self.folder = RunFolder(experiment.folder, experiment.plain)
+        if self.folder.state["segment"] >= len(experiment.segments):
+            raise ConfigError(
+                f"--num-tasks: {len(experiment.sequence.visits)} tasks are fewer than {experiment.folder} has learned "
+                f"({self.folder.state['step']:,} steps, {len(self.folder.tasks)} tasks to their end); choose more, or "
+                f"another --out"
+            )
         self.evaluations = Evaluations(experiment, self.folder, self.env)
 
     @property
@@ -59,9 +65,9 @@ class Chain:
         torch.set_float32_matmul_precision(self.experiment.run.precision)
         torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
         try:
+            agent = self._resume() if self.coming else None
             with self.folder.writing() as (tasks, logger), self._display() as display:
                 self._evaluate(logger, display)
-                agent = self._resume() if self.coming else None
                 recorder = Recorder(self.experiment, display)
                 recorder.begin_visit(**self.folder.state["visit"])
                 for segment in self.coming:
@@ -86,9 +92,14 @@ class Chain:
         if path is None:
             return None
         try:
-            return self.experiment.algorithm.load(path, self.experiment.as_seen(self.env), self.experiment.device)
-        except CheckpointError as error:
-            raise ConfigError(f"--out: this run cannot go on: {error}") from error
+            agent = self.experiment.algorithm.load(path, self.experiment.as_seen(self.env), self.experiment.device)
+            if getattr(agent, "replay_buffer", None) is not None and not agent.replay_buffer.size():
+                raise CheckpointError(f"{path} has no replay buffer; an earlier version did not save the last one")
+            if self.experiment.sequence.switches == "hidden" and not self.experiment.run.fresh:
+                agent.stretch_task(sum(segment.steps for segment in self.experiment.segments))
+        except ValueError as error:
+            raise ConfigError(f"--out: this run cannot go on: {error}; train anew, with another --out") from error
+        return agent
 
     def _close(self, segment: Segment, agent: Continual, recorder: Recorder, logger: Logger, tasks: Table) -> None:
         """Write what the segment has come to."""
@@ -109,4 +120,4 @@ class Chain:
         if agent.ep_info_buffer is not None:
             agent.ep_info_buffer.clear()
         state = {"segment": segment.index, "step": step, "visit": recorder.state()}
-        self.folder.save(agent, state, resumable=segment is not self.experiment.segments[-1])
+        self.folder.save(agent, state)

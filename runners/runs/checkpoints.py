@@ -24,9 +24,9 @@ class Checkpoints:
     def agent_path(self, segment: int) -> Path:
         return self.folder / f"segment-{segment:04d}.safetensors"
 
-    def save(self, segment: int, agent: Any, state: Mapping[str, Any], resumable: bool = True) -> None:
-        """Write a checkpoint, with the agent's replay buffer if the run is to go on from it; drop older ones."""
-        agent.save(self.agent_path(segment), replay=resumable)
+    def save(self, segment: int, agent: Any, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, with the agent's replay buffer, so that the run can go on from it; drop older ones."""
+        agent.save(self.agent_path(segment), replay=True)
         write_text(self.agent_path(segment).with_suffix(".json"), json.dumps({"segment": segment, **state}))
         for old in self._complete()[: -self.keep]:
             old.unlink()
