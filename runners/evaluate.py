@@ -91,13 +91,13 @@ def main(argv: Sequence[str], prog: str = "evaluate.py") -> int:
     file = options.run / f"evaluation-{agent}.csv"
     try:
         run = load_run(options.run, options.agent, options.device, replay=False)
-        rows = evaluate(run, options.task, options.episodes, options.deterministic)
-        show(rows, run, f"{options.run}, {agent.replace('-', ' ')}: {run.agent.num_timesteps:,} steps")
-        write_text(file, as_csv([{"step": run.agent.num_timesteps, **row} for row in rows], options.deterministic))
-        print(file)
         if options.render:
             record_video(run, options.render, options.task, options.deterministic)
-            print(options.render)
+        rows = evaluate(run, options.task, options.episodes, options.deterministic)
+        print(f"{options.run}: agent {agent}, after {run.agent.num_timesteps:,} steps")
+        show(rows, run)
+        write_text(file, as_csv([{"step": run.agent.num_timesteps, **row} for row in rows], options.deterministic))
+        print("\n".join(map(str, [file, options.render] if options.render else [file])))
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
@@ -110,13 +110,13 @@ def main(argv: Sequence[str], prog: str = "evaluate.py") -> int:
     return 0
 
 
-def show(rows: Sequence[dict[str, Any]], run: LoadedRun, title: str) -> None:
+def show(rows: Sequence[dict[str, Any]], run: LoadedRun) -> None:
     """The table on standard output, with the measures that say something."""
     headline = HEADLINES[run.experiment.sequence.score]
     names = ["return", *(name for name in ("score", "success") if any(told(row, name) for row in rows))]
     if headline not in names or any(not row["games"] for row in rows):
         names.append("reward_rate")
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for column in ("task", "environment", "games", *map(in_words, names)):
         table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)
     for row in rows:

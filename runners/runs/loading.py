@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from neoteny.agents import CheckpointError, Continual
 from neoteny.configs import ConfigError
 from neoteny.runners.experiments import Experiment, read_experiment
+from neoteny.runners.measures import generators_kept
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.folder import kept_agent
 
@@ -31,7 +32,7 @@ class LoadedRun(NamedTuple):
 
 
 def load_run(folder: str | Path, task: int | None = None, device: str | None = None, replay: bool = True) -> LoadedRun:
-    """The run in ``folder``; nothing in it is changed.
+    """The run in ``folder``; nothing in it is changed, and no global random generator.
 
     .. code-block:: python
 
@@ -55,7 +56,8 @@ def load_run(folder: str | Path, task: int | None = None, device: str | None = N
     find_agent_file(folder, task)
     env = experiment.make_env()
     try:
-        agent = _load(experiment, folder, task, experiment.as_seen(env), replay)
+        with generators_kept(experiment.device):
+            agent = _load(experiment, folder, task, experiment.as_seen(env), replay)
     except (CheckpointError, ConfigError) as error:
         env.close()
         raise ConfigError(f"{folder}: {error}") from error
