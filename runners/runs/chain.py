@@ -93,7 +93,8 @@ class Chain:
             return None
         try:
             agent = self.experiment.algorithm.load(path, self.experiment.as_seen(self.env), self.experiment.device)
-            if getattr(agent, "replay_buffer", None) is not None and not agent.replay_buffer.size():
+            replay = getattr(agent, "replay_buffer", None)
+            if replay is not None and not replay.size():
                 raise CheckpointError(f"{path} has no replay buffer; an earlier version did not save the last one")
             if self.experiment.sequence.switches == "hidden" and not self.experiment.run.fresh:
                 agent.stretch_task(sum(segment.steps for segment in self.experiment.segments))

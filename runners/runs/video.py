@@ -65,8 +65,8 @@ def writer(file: Path) -> Any:
         raise ConfigError(f"--render: {file} cannot be written: there is no folder {file.absolute().parent}")
 
     def write(frames: Array, fps: float) -> None:
-        timing = {"duration": 1000 / fps, "loop": 0} if file.suffix == ".gif" else {"fps": fps}
-        imageio.mimwrite(file, frames, **timing)
+        timing: dict[str, Any] = {"duration": 1000 / fps, "loop": 0} if file.suffix == ".gif" else {"fps": fps}
+        imageio.mimwrite(file, list(frames), **timing)
 
     try:
         write(np.zeros((2, BLOCK, BLOCK, 3), np.uint8), 10)

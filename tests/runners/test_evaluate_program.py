@@ -130,7 +130,7 @@ def test_where_no_task_is_done_yet(
         (["--episodes", "0"], "episodes: at least 1 is needed, got 0"),
         (["--device", "toaster"], "--device: 'toaster' is not there; this machine has cpu"),
         (["--render", "nowhere/film.mp4"], "--render: nowhere/film.mp4 cannot be written: there is no folder"),
-        (["--render", "film.docx"], "--render: film.docx cannot be written"),
+        (["--render", "film.xyz"], "--render: film.xyz cannot be written"),
         (["--deterministic", "--stochastic"], "not allowed with"),
     ],
 )
