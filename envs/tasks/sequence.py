@@ -108,11 +108,12 @@ class TaskSequence:
         Raises:
             ConfigError: the sequence is endless.
         """
-        seen: list[tuple[Any, ...]] = []
-        for visit in self.visits:
-            anew = visit.index if visit.task.shifts else None
-            seen.append((visit.task, anew, visit.task_id if self.switches == "task-id" else None))
-        return [seen.index(each) for each in seen]
+        ids = range(len(self.tasks)) if self.switches == "task-id" else [self.tasks.index(task) for task in self.tasks]
+        first: dict[tuple[int, int | None], int] = {}
+        return [
+            first.setdefault((ids[visit.task_id], visit.index if visit.task.shifts else None), visit.index)
+            for visit in self.visits
+        ]
 
     def iter_segments(self, longest: int | None = None, multiple_of: int = 1) -> Iterator[Segment]:
         """All segments, also of an endless sequence: each visit is split into parts of at most ``longest`` steps.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neoteny.configs import ConfigError
+from neoteny.envs import ContinualVecEnv, Segment, Visit
 from neoteny.envs.shifts import Array
 from neoteny.runners.measures import evaluate_visit
 from neoteny.runners.runs.evaluations import check_tasks
@@ -33,56 +34,62 @@ def record_video(run: LoadedRun, file: Path, tasks: Sequence[int] | None = None,
         ConfigError: a task cannot be rendered, or the file cannot be written.
         EnvironmentFault: an environment has broken.
     """
-    write = writer(file)
     sequence = run.experiment.sequence
     visits = [sequence.visit(task - 1) for task in check_tasks(sequence, tasks)]
     env = run.experiment.make_env(1, "rgb_array")
-    frames: list[Array] = []
-
-    def watch() -> None:
-        frames.append(env.vector.render()[0])
-
     try:
-        for visit in visits:
-            evaluate_visit(run.agent, env, visit, 1, deterministic, watch)
-            frames[-1] = env.vector.final_frames[0]  # the environment shows the next game already
+        size = _largest(env, visits)
+        with _writer(file, env.vector.metadata["render_fps"]) as film:
+            for visit in visits:
+                waiting: list[Array] = []
+
+                def watch(waiting: list[Array] = waiting) -> None:
+                    film.append_data(framed(waiting.pop(), size)) if waiting else None
+                    waiting.append(env.vector.render()[0])
+
+                found = evaluate_visit(run.agent, env, visit, 1, deterministic, watch)
+                # The environment shows the next game already.
+                film.append_data(framed(env.vector.final_frames[0] if found["games"] else waiting.pop(), size))
     finally:
         env.close()
-    write(together(frames), env.vector.metadata["render_fps"])
 
 
-def writer(file: Path) -> Any:
-    """A function of frames and their number per second that writes ``file``.
+def _largest(env: ContinualVecEnv, visits: Sequence[Visit]) -> tuple[int, int]:
+    """Height and width that hold the frames of all tasks, in whole blocks."""
+    shapes = []
+    for visit in visits:
+        env.enter(Segment(visit.index, visit, 1, False))
+        env.reset()
+        shapes.append(env.vector.render()[0].shape)
+    height, width = (-(-max(sides) // BLOCK) * BLOCK for sides in list(zip(*shapes, strict=True))[:2])
+    return height, width
+
+
+def _writer(file: Path, fps: float) -> Any:
+    """What writes frames to ``file``, to be closed.
 
     Raises:
-        ConfigError: it could not.
+        ConfigError: the file cannot be written, or not in this format.
     """
     try:
         import imageio
     except ImportError as error:
-        raise ConfigError(f"--render: a video needs imageio: pip install 'neoteny[video]' ({error})") from error
+        raise ConfigError(f"--render: a film needs imageio: pip install 'neoteny[video]' ({error})") from error
     if not file.absolute().parent.is_dir():
         raise ConfigError(f"--render: {file} cannot be written: there is no folder {file.absolute().parent}")
-
-    def write(frames: Array, fps: float) -> None:
-        timing: dict[str, Any] = {"duration": 1000 / fps, "loop": 0} if file.suffix == ".gif" else {"fps": fps}
-        imageio.mimwrite(file, list(frames), **timing)
-
+    timing: dict[str, Any] = {"duration": 1000 / fps, "loop": 0} if file.suffix == ".gif" else {"fps": fps}
     try:
-        write(np.zeros((2, BLOCK, BLOCK, 3), np.uint8), 10)
+        return imageio.get_writer(file, mode="I", **timing)
     except (ImportError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"--render: {file} cannot be written; .mp4 needs pip install 'neoteny[video]' ({reason})"
         ) from error
-    return write
 
 
-def together(frames: Sequence[Array]) -> Array:
-    """Frames of several sizes, (height, width, 3) each, in the middle of black ones of one size."""
-    height, width = (-(-max(frame.shape[axis] for frame in frames) // BLOCK) * BLOCK for axis in (0, 1))
-    film = np.zeros((len(frames), height, width, 3), np.uint8)
-    for shown, frame in zip(film, frames, strict=True):
-        top, left = ((whole - part) // 2 for whole, part in zip((height, width), frame.shape, strict=False))
-        shown[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
-    return film
+def framed(frame: Array, size: tuple[int, int]) -> Array:
+    """A frame, (height, width, 3), in the middle of a black one of this size."""
+    whole = np.zeros((*size, 3), np.uint8)
+    top, left = ((side - part) // 2 for side, part in zip(size, frame.shape, strict=False))
+    whole[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+    return whole

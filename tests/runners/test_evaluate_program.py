@@ -177,15 +177,16 @@ def test_a_video_of_a_game_in_each_task(tmp_path: Path, name: str) -> None:
     if name.endswith(".mp4"):  # a GIF leaves out frames that are equal
         assert len(frames) == pytest.approx(steps, abs=1)
     assert frames[0].shape == (192, 192, 3)
-    assert np.abs(frames[0][16:-16, 16:-16].astype(float) - video.together(seen)[0][16:-16, 16:-16]).mean() < 12
+    assert (
+        np.abs(frames[0][16:-16, 16:-16].astype(float) - video.framed(seen[0], (192, 192))[16:-16, 16:-16]).mean() < 12
+    )
 
 
-def test_frames_of_several_sizes() -> None:
-    film = video.together([np.full((10, 20, 3), 7, np.uint8), np.full((40, 18, 3), 9, np.uint8)])
-    assert film.shape == (2, 48, 32, 3)
-    assert film[0].sum() == 7 * 10 * 20 * 3
-    assert (film[0, 19:29, 6:26] == 7).all()
-    assert (film[1, 4:44, 7:25] == 9).all()
+def test_a_frame_in_a_larger_one() -> None:
+    frame = video.framed(np.full((10, 20, 3), 7, np.uint8), (48, 32))
+    assert frame.shape == (48, 32, 3)
+    assert frame.sum() == 7 * 10 * 20 * 3
+    assert (frame[19:29, 6:26] == 7).all()
 
 
 def test_what_cannot_be_rendered_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
