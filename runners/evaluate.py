@@ -113,9 +113,10 @@ def main(argv: Sequence[str], prog: str = "evaluate.py") -> int:
 def show(rows: Sequence[dict[str, Any]], run: LoadedRun) -> None:
     """The table on standard output, with the measures that say something."""
     headline = HEADLINES[run.experiment.sequence.score]
-    names = ["return", *(name for name in ("score", "success") if any(told(row, name) for row in rows))]
-    if headline not in names or any(not row["games"] for row in rows):
-        names.append("reward_rate")
+    also = {headline, *(name for name in ("score", "success") if any(told(row, name) for row in rows))}
+    if any(not row["games"] for row in rows):
+        also.add("reward_rate")
+    names = [name for name in HEADLINES.values() if name in {"return"} | also]
     table = Table()
     for column in ("task", "environment", "games", *map(in_words, names)):
         table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)
