@@ -149,11 +149,13 @@ def game(**kwargs: Any) -> tuple[PPO, ContinualVecEnv]:
 
 
 def test_short_games_do_not_count_more() -> None:
-    """Games of 4 and 24 steps, equally often: of the first 200 that end in 4 environments nearly all would be short."""
-    agent, own = game(length=4, spread=1)
-    found = evaluate_visit(agent, own, own.vector.sequence.visit(0), 400)
-    assert found["return"] == pytest.approx(14, abs=2)
-    assert found["success"] == pytest.approx(0.5, abs=0.1)  # 24 is a multiple of 3, 4 is not
+    """Games of 4 and 24 steps, equally often: of the first 100 to end in 100 environments more are short."""
+    tasks = [{"env": "Game-v0", "steps": 64, "kwargs": {"length": 4, "spread": 1}}]
+    agent, _ = game()
+    own = env(tasks, 100)
+    found = evaluate_visit(agent, own, own.vector.sequence.visit(0), 100)
+    assert found["return"] == pytest.approx(14, abs=2.5)
+    assert found["success"] == pytest.approx(0.5, abs=0.2)  # 3 divides 24, not 4
     assert found["reward_rate"] == 1.0
 
 
