@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from neoteny.agents import CheckpointError, Continual
 from neoteny.configs import ConfigError
-from neoteny.runners.experiments import Experiment, read_experiment
+from neoteny.runners.experiments import Experiment, find_device, read_experiment
 from neoteny.runners.measures import generators_kept
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.folder import kept_agent
@@ -42,7 +42,7 @@ def load_run(folder: str | Path, task: int | None = None, device: str | None = N
         folder: of a run that is finished, was stopped or still runs.
         task: take the agent as it was after this task, the first being 1, of a run with ``--keep-agents``. By default
             that of the last checkpoint.
-        device: of the agent's networks; by default, the run's, or the processor where that is not there.
+        device: of the agent's networks; by default, the run's, or another where that is not there.
         replay: also load the replay buffer, if there is one; an agent that is not to learn on needs none.
 
     Raises:
@@ -50,9 +50,14 @@ def load_run(folder: str | Path, task: int | None = None, device: str | None = N
             or the agent or the device is not there.
     """
     experiment = read_experiment(folder)
+    try:
+        find_device(device or experiment.run.device)
+    except ConfigError:
+        if device is not None:
+            raise
+        device = "auto"
     if device is not None:
         experiment = dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, device=device))
-        experiment.check_device()
     find_agent_file(folder, task)
     env = experiment.make_env()
     try:

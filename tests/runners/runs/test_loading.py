@@ -171,3 +171,16 @@ def test_a_checkpoint_that_is_dropped_meanwhile(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(PPO, "load", classmethod(load))
     assert neoteny.load_run(folder).agent.num_timesteps == 768
     assert [path.name for path in calls] == ["segment-0005.safetensors", "segment-0099.safetensors"]
+
+
+def test_a_run_of_another_machine(tmp_path: Path) -> None:
+    """Its GPU is not here: the agent is loaded all the same, but not onto a device that is asked for."""
+    argv, folder = command(tmp_path, "runs", *AGENTS["ppo"])
+    assert continual_rl.main(argv) == 0
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("device: auto", "device: cuda:7"))
+    run = neoteny.load_run(folder)
+    assert run.experiment.run.device == "auto"
+    assert run.agent.device == run.experiment.device
+    with pytest.raises(ConfigError, match="--device: 'cuda:7' is not there"):
+        neoteny.load_run(folder, device="cuda:7")
