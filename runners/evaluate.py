@@ -78,7 +78,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--render",
         type=Path,
         metavar="FILE",
-        help="also film a whole game in each task: .mp4 (neoteny[video]) or .gif",
+        help="also film a whole game in each task, .mp4 or .gif (neoteny[video])",
     )
     made.add_argument("--device", metavar="X", help="of the agent's networks: auto, cpu, cuda, …; default: the run's")
     return made

@@ -83,7 +83,7 @@ def _writer(file: Path, fps: float) -> Any:
     except (ImportError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"--render: {file} cannot be written; .mp4 needs pip install 'neoteny[video]' ({reason})"
+            f"--render: {file} cannot be written; .mp4 and .gif can, with pip install 'neoteny[video]' ({reason})"
         ) from error
 
 
