@@ -118,8 +118,10 @@ def show(rows: Sequence[dict[str, Any]], run: LoadedRun) -> None:
         also.add("reward_rate")
     names = [name for name in HEADLINES.values() if name in {"return"} | also]
     table = Table()
-    for column in ("task", "environment", "games", *map(in_words, names)):
-        table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)
+    table.add_column("task", justify="right")
+    table.add_column("environment", overflow="fold")
+    for column in ("games", *map(in_words, names)):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(str(row["task"]), row["name"], str(row["games"]), *(number(row[name]) for name in names))
     Console(width=None if sys.stdout.isatty() else 160).print(table)

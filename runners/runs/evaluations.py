@@ -56,7 +56,7 @@ def evaluate(
     try:
         visits = [sequence.visit(task - 1) for task in wanted]
         return [
-            {"task": visit.index + 1, "name": visit.task.label}
+            {"task": visit.index + 1, "name": visit.label}
             | evaluate_visit(run.agent, env, visit, episodes, deterministic)
             for visit in visits
         ]
@@ -168,7 +168,7 @@ class Evaluations:
             found = evaluate_visit(agent, self._env, visit, self.experiment.run.evaluate_episodes)
             del found["steps"]
         learned = sequence.first_visits[after - 1] + 1 if after else 0
-        place = {"step": self.steps[after], "after": after, "learned": learned, "on": on, "name": visit.task.label}
+        place = {"step": self.steps[after], "after": after, "learned": learned, "on": on, "name": visit.label}
         return {**place, **found, "seconds": round(time.perf_counter() - began, 2)}
 
     def _tell(self, after: int, rows: Sequence[dict[str, Any]], events: Logger, display: Display) -> None:

@@ -169,6 +169,16 @@ def test_other_settings_are_refused_as_before(tmp_path: Path, capsys: pytest.Cap
     assert "env.tasks is" in capsys.readouterr().err
 
 
+def test_other_tasks_of_the_same_settings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those that another version draws: they have another fingerprint."""
+    argv, folder = command(tmp_path, "ppo", "runs", 1)
+    assert continual_rl.main(argv) == 0
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("fingerprint: ", "fingerprint: 0"))
+    assert continual_rl.main(argv) == 2
+    assert "env.fingerprint is" in capsys.readouterr().err
+
+
 def test_without_the_last_replay_buffer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As earlier versions left a finished run."""
     argv, folder = command(tmp_path, "dqn", "runs", 1)
