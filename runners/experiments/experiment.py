@@ -20,7 +20,7 @@ from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Segment, Shift, TaskSequence, Visit
 from neoteny.envs.shifts import describe
 from neoteny.runners.experiments.regs import Reg
-from neoteny.runners.measures import find_metric
+from neoteny.runners.measures import chosen, find_metric
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -38,7 +38,9 @@ class Run:
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
             moment end truncated.
         timeout: seconds within which the processes of backend async have to answer.
-        metrics: functions of your own that read numbers off the agent ten times in each task, as module:function.
+        metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
+        instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
+            policy, updates, switch. Training is the same with and without.
     """
 
     seed: NonNegativeInt = 0
@@ -50,12 +52,19 @@ class Run:
     segment_steps: PositiveInt = 200_000
     timeout: PositiveFloat = 300.0
     metrics: tuple[str, ...] = ()
+    instruments: tuple[str, ...] = ("default",)
 
     @field_validator("metrics")
     @classmethod
     def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             find_metric(name)
+        return names
+
+    @field_validator("instruments")
+    @classmethod
+    def _are_there(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        chosen(names)
         return names
 
 
