@@ -13,8 +13,8 @@ from neoteny.plasticity.metrics.spectra import effective_rank
 def gradient_gram(inputs: Tensor, gradients: Tensor) -> Tensor:
     """K = GGᵀ, where row i of G is the gradient of the loss ℓ_i of sample i with respect to a layer's weight.
 
-    That gradient is Σ_l δ_il x_ilᵀ, so K_ij = Σ_lm (x_il · x_jm)(δ_il · δ_jm): with one position, a product of two small
-    matrices. The K of several layers add up to that of all their weights.
+    That gradient is Σ_l δ_il x_ilᵀ, so K_ij = Σ_lm (x_il · x_jm)(δ_il · δ_jm): with one position, a product of two
+    small matrices. The K of several layers add up to that of all their weights.
 
     Args:
         inputs: x, (n, in) or (n, positions, in): what the layer gets.
@@ -45,7 +45,7 @@ def conv_patches(conv: nn.Conv2d, images: Tensor) -> Tensor | None:
     """
     if conv.groups != 1 or conv.padding_mode != "zeros" or isinstance(conv.padding, str) or images.ndim != 4:
         return None
-    patches = functional.unfold(images, conv.kernel_size, conv.dilation, conv.padding, conv.stride)  # type: ignore[arg-type]
+    patches = functional.unfold(images, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
     return patches.mT
 
 
@@ -53,9 +53,10 @@ def conv_patches(conv: nn.Conv2d, images: Tensor) -> Tensor | None:
 def gradient_diversity(gram: Tensor) -> float:
     """The effective rank of the per-sample gradient matrix G, (n, weights): in how many directions samples pull.
 
-    Lewandowski et al., ICLR 2025 (arXiv 2406.06811), call this gradient diversity, and say that large spectral norms end
-    it. Effective rank is Roy & Vetterli's, see :func:`~neoteny.plasticity.metrics.spectra.effective_rank`, of the
-    singular values of G, which are √λ of GGᵀ. In [1, n]; 0 if all gradients are 0; NaN if one is not finite.
+    Lewandowski et al., ICLR 2025 (arXiv 2406.06811), say that large spectral norms end gradient diversity. Effective
+    rank is Roy & Vetterli's, see :func:`~neoteny.plasticity.metrics.spectra.effective_rank`, of the singular values of
+    G, which are √λ of GGᵀ; λ below n·ε·λ₁, ε of float32, are 0. In [1, n]; 0 if all gradients are 0; NaN if one is not
+    finite.
 
     Args:
         gram: GGᵀ, (n, n), as of :func:`gradient_gram`.

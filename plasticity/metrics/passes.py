@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from neoteny.plasticity.layers import layers_of
 from neoteny.plasticity.metrics.gradients import conv_patches, gradient_gram
-from neoteny.plasticity.views import MATRICES, NORMS
+from neoteny.plasticity.views import MATRICES
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 #: Torch's modules that are no activation of hidden units.
@@ -46,14 +46,19 @@ class _Route:
     activation: tuple[nn.Module, Tensor] | None = None
     received: bool = False
 
+    @property
+    def hidden(self) -> bool:
+        """Whether its units are seen to be hidden ones."""
+        return self.activation is not None or self.received
+
 
 class Passes:
     """Watches the passes through ``module`` within a ``with`` block, and leaves nothing behind.
 
-    Linear layers and convolutions count, and recurrent layers for their units. Units are followed from module to module:
-    through activations, normalization, dropout, pooling. Operations that are no modules (``torch.relu`` in a ``forward``)
-    are not seen; :meth:`unread` names the layers they follow. Switch the network to evaluation before, so that samples do
-    not bear on each other, and no method takes the pass for one of training.
+    Linear layers and convolutions count, and recurrent layers for their units. Units are followed from module to
+    module: through activations, normalization, dropout, pooling. Operations that are no modules (``torch.relu`` in a
+    ``forward``) are not seen; :meth:`unread` names the layers that they follow. Switch the network to evaluation
+    before, so that samples do not bear on each other, and no method takes the pass for one of training.
 
     Args:
         module: the network. Gradients have to be enabled in the pass for :meth:`gram`.
@@ -90,7 +95,8 @@ class Passes:
                 given = given.data
             if isinstance(module, RECURRENT):
                 states = output[0] if isinstance(output, tuple) and not isinstance(output, PackedSequence) else output
-                self._states.setdefault(name, getattr(states, "data", states))
+                if isinstance(states, (Tensor, PackedSequence)):
+                    self._states.setdefault(name, states.data)
             if not isinstance(given, Tensor):
                 return None
             route = self._routes.get(id(given))
@@ -118,7 +124,7 @@ class Passes:
         theirs = where.startswith("torch.nn.modules.") and not where.endswith(".activation")
         if not (theirs or isinstance(module, OUTPUTS)):
             route.activation = (module, given)
-        if route.activation and route.activation[0] is module or _arranged(route.layer, output) is not None:
+        if (route.activation and route.activation[0] is module) or _arranged(route.layer, output) is not None:
             route.tensor = output
         self._routes[id(output)] = route
         self._kept.append(output)
@@ -128,20 +134,21 @@ class Passes:
         return self._calls[name][0][0].detach() if name in self._calls else None
 
     def units(self) -> dict[str, Units]:
-        """The hidden units of each layer, when it was first called: of layers that a known activation or a layer follows.
+        """The hidden units of each layer that an activation or another layer follows, when it was first called.
 
         Of recurrent layers they are the hidden states, which have no slopes.
         """
-        found = {name: Units(states.detach().reshape(-1, states.shape[-1], 1), None) for name, states in self._states.items()}
+        found = {name: Units(h.detach().reshape(-1, h.shape[-1], 1), None) for name, h in self._states.items()}
         for name, route in self._first.items():
             activations = _arranged(route.layer, route.tensor)
-            if (route.activation or route.received) and activations is not None:
+            if route.hidden and activations is not None:
                 found[name] = Units(activations.detach(), _slopes(route))
         return found
 
     def unread(self) -> list[str]:
         """The layers that were called but have no hidden units that could be read. Output layers are among them."""
-        return [name for name in self._calls if name not in self.units()]
+        routes = self._first.items()
+        return [name for name, r in routes if not r.hidden or _arranged(r.layer, r.tensor) is None]
 
     def gram(self, losses: Tensor, parameters: Collection[int]) -> tuple[Tensor | None, list[str]]:
         """K = GGᵀ of the per-sample gradients of all matrices, see :func:`~neoteny.plasticity.metrics.gradient_gram`.
@@ -163,7 +170,8 @@ class Passes:
         calls = [call for call in calls if call[2].requires_grad]
         if not losses.requires_grad:
             return None, []
-        to_outputs = torch.autograd.grad(losses.sum(), [call[2] for call in calls], retain_graph=True, allow_unused=True)
+        outputs = [call[2] for call in calls]
+        to_outputs = torch.autograd.grad(losses.sum(), outputs, retain_graph=True, allow_unused=True) if calls else ()
         found: dict[str, list[tuple[Tensor, Tensor]]] = {}
         rest = {layer.module for layer in layers} - {name for name, *_ in calls}
         for (name, given, _), gradient in zip(calls, to_outputs, strict=True):
@@ -193,7 +201,7 @@ def _arranged(layer: nn.Module, tensor: Tensor) -> Tensor | None:
         flat = tensor.reshape(-1, tensor.shape[-1])
         copies, left = divmod(flat.shape[1], layer.out_features)
         return None if left else flat.unflatten(1, (copies, layer.out_features)).transpose(1, 2)
-    spatial = layer.weight.ndim - 2  # type: ignore[operator, union-attr]
+    spatial = layer.weight.ndim - 2  # type: ignore[operator]
     if tensor.ndim != spatial + 2 or tensor.shape[1] != layer.out_channels:
         return None
     return tensor.flatten(2)

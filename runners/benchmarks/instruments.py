@@ -61,7 +61,9 @@ def learning(settings: Experiment) -> Slice:
     return learn
 
 
-def contenders(case: str, width: int, steps: int, tasks: int, instruments: tuple[str, ...], out: str) -> dict[str, Slice]:
+def contenders(
+    case: str, width: int, steps: int, tasks: int, instruments: tuple[str, ...], out: str
+) -> dict[str, Slice]:
     """Runs without and with instruments, which are the same otherwise."""
     chosen = {"off": ("none",), "on": instruments}
     return {
@@ -91,7 +93,9 @@ def compare_instruments(options: argparse.Namespace) -> dict[str, Any]:
             for width in widths:
                 with tempfile.TemporaryDirectory() as out:
                     slices = contenders(options.agent, width, steps, options.rounds + 1, names, out)
-                    seconds = measure(slices, options.rounds, progress, f"{steps:,} steps, width {width}", time.process_time)
+                    seconds = measure(
+                        slices, options.rounds, progress, f"{steps:,} steps, width {width}", time.process_time
+                    )
                 numbers[str(steps)][str(width)] = figures(seconds["on"], seconds["on"] / seconds["off"])
             table.add_row(f"{steps:,}", *map(share, numbers[str(steps)].values()))
     show(table)

@@ -135,7 +135,7 @@ def spectra(look: Look) -> dict[str, float]:
 
 
 def units(look: Look) -> dict[str, float]:
-    """Of every layer with hidden units the shares that are dormant and saturated; of every head, its features' ranks."""
+    """Which shares of every layer's hidden units are dormant and saturated, and the rank of every head's features."""
     passes, now = look.passes
     if now is None:
         return {}
@@ -169,8 +169,10 @@ def _share(mask: Tensor, values: Tensor) -> float:
 def gradients(look: Look) -> dict[str, float]:
     """Gradient diversity of actor and critic."""
     passes, now = look.passes
+    if now is None:
+        return {}
     found = {}
-    for role, losses in (("actor", now and now.score), ("critic", now and now.value)):
+    for role, losses in (("actor", now.score), ("critic", now.value)):
         if losses is None:
             continue
         gram, left_out = passes.gram(losses, look.trained)

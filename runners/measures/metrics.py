@@ -40,7 +40,9 @@ def find_metric(name: str) -> Metric:
         ConfigError: there is none, it cannot be called, or its name is taken.
     """
     if ":" not in name:
-        raise configs.ConfigError(f"{name!r}: module:function is expected; every run has {', '.join([*METRICS, *GROUPS])}")
+        raise configs.ConfigError(
+            f"{name!r}: module:function is expected; every run has {', '.join([*METRICS, *GROUPS])}"
+        )
     metric = configs.find_object("metrics", name)
     if not callable(metric) or not hasattr(metric, "__name__"):
         raise configs.ConfigError(f"{name!r} is no function")

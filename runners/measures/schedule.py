@@ -18,7 +18,7 @@ LOOKS_PER_TASK = 10
 SHARE = 0.02
 
 #: Seconds of an environment step, an update and a look, beside the products of matrices.
-STEP, UPDATE, LOOK = 1e-5, 2e-4, 6e-3
+STEP, UPDATE, LOOK = 1e-5, 2e-4, 1e-2
 #: Floating-point operations per second, in training and in looks.
 TRAINING_SPEED, LOOK_SPEED = 1e11, 2.5e10
 

@@ -70,7 +70,7 @@ class VisitMeasures:
                 found[f"{name}_mean"], found[f"{name}_final"] = curve.summary()
         return found | {"note": self._note(found)}
 
-    def firsts(self, updated: int) -> dict[str, int | None]:
+    def firsts(self, updated: int) -> dict[str, float | None]:
         """When the agent first did well, in steps of one environment since the visit began; None if never.
 
         Args:
@@ -85,7 +85,9 @@ class VisitMeasures:
         solved = [start + length for start, length, value in self.curves["success"].ended if value > 0]
         episodes = self.curves["return"].ended
         before = [value for start, _, value in episodes if start < updated]
-        better = [start + length for start, length, value in episodes if start >= updated and before and value > max(before)]
+        better = [
+            start + length for start, length, value in episodes if start >= updated and before and value > max(before)
+        ]
         return {"first_success": min(solved, default=None), "first_improvement": min(better, default=None)}
 
     def _note(self, row: Mapping[str, Any]) -> str:

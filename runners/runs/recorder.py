@@ -151,12 +151,14 @@ class Recorder(BaseCallback):
         for name, value in found.items():
             self.logger.record(name, value)
 
-    def _firsts(self) -> dict[str, int]:
+    def _firsts(self) -> dict[str, float]:
         """When the agent first did well in the visit that is over, in environment steps; logged too."""
         if "switch" not in self.panel.names:
             return {}
         firsts = self.visit.firsts(self.experiment.agent.rollout_length)
-        found = {f"switch/{k}": v * self.training_env.num_envs for k, v in firsts.items() if v is not None}
+        found: dict[str, float] = {
+            f"switch/{k}": int(v * self.training_env.num_envs) for k, v in firsts.items() if v is not None
+        }
         self._record(found)
         return found
 
