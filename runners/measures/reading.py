@@ -85,6 +85,8 @@ def outputs(policy: Any, batch: Batch) -> Outputs:
 @outputs.register(RecurrentActorCriticPolicy)
 def _actor_critic(policy: Any, batch: Batch) -> Outputs:
     distribution = policy.get_distribution(batch.observations, **batch.actor)
+    if isinstance(distribution, tuple):  # beside states of an LSTM
+        distribution = distribution[0]
     discrete = isinstance(policy.action_space, spaces.Discrete)
     actions = batch.actions.long().flatten() if discrete else batch.actions
     parts = _parts(distribution)
@@ -201,7 +203,7 @@ def at(agent: Any, rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], af
         return Batch(obs_as_tensor(found, device), torch.as_tensor(buffer.actions[rows, columns], device=device))
     buffer = agent.rollout_buffer
     found = obs_as_tensor(_take(buffer.observations, rows, columns), device)
-    batch = Batch(found, torch.as_tensor(buffer.actions[rows, columns], device=device))
+    batch = Batch(found, torch.as_tensor(buffer.actions[rows, columns].astype(np.float32), device=device))
     if hasattr(buffer, "action_masks"):
         batch.actor["action_masks"] = buffer.action_masks[rows, columns]
     if hasattr(buffer, "hidden_states_pi"):
