@@ -205,7 +205,7 @@ def test_entropy_of_epsilon_greedy_actions(epsilon, entropy):
 
 
 def test_firsts_by_hand():
-    """The first update is after 10 steps. Episodes: 0–4 pays 1, 4–12 pays 3, 12–15 pays 2, 15–20 pays 4, 20–22 pays 5."""
+    """The first update is after 10 steps. Episodes 0–4, 4–12, 12–15, 15–20 and 20–22 pay 1, 3, 2, 4 and 5."""
     visit = VisitMeasures()
     for end, length, paid, solved in ((4, 4, 1, 0), (12, 8, 3, 0), (15, 3, 2, 0), (20, 5, 4, 0), (22, 2, 5, 1)):
         info = {"episode": {"r": paid, "l": length}, "game": {"r": paid, "l": length}, "is_success": bool(solved)}
