@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from neoteny.plasticity.layers import layers_of
 from neoteny.plasticity.metrics.gradients import conv_patches, gradient_gram
+from neoteny.plasticity.metrics.recurrent import replay
 from neoteny.plasticity.views import MATRICES
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -67,6 +68,7 @@ class Passes:
     def __init__(self, module: nn.Module):
         self._module = module
         self._calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self._owners: dict[str, str] = {}  # of what is in _calls, the module
         self._layers: dict[str, nn.Module] = {}
         self._routes: dict[int, _Route] = {}
         self._first: dict[str, _Route] = {}
@@ -89,30 +91,39 @@ class Passes:
         self._hooks.clear()
 
     def _hook(self, name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             given = args[0] if args else None
-            if isinstance(given, PackedSequence):
-                given = given.data
+            route = self._routes.get(id(given.data if isinstance(given, PackedSequence) else given))
+            if route and isinstance(module, (*MATRICES, *RECURRENT)):
+                route.received = True
             if isinstance(module, RECURRENT):
-                states = output[0] if isinstance(output, tuple) and not isinstance(output, PackedSequence) else output
-                if isinstance(states, (Tensor, PackedSequence)):
-                    self._states.setdefault(name, states.data)
-            if not isinstance(given, Tensor):
-                return None
-            route = self._routes.get(id(given))
-            if isinstance(module, (*MATRICES, *RECURRENT)):
-                if route:
-                    route.received = True
-                return self._called(name, module, given, output) if isinstance(module, MATRICES) else None
-            if route and isinstance(output, Tensor):
+                return self._recurred(name, module, args, output)
+            if isinstance(module, MATRICES):
+                return self._called(name, module, given, output) if isinstance(given, Tensor) else None
+            if route and isinstance(given, Tensor) and isinstance(output, Tensor):
                 self._follow(route, module, given, output)
             return None
 
         return hook
 
+    def _recurred(self, name: str, module: Any, args: tuple[Any, ...], output: Any) -> Any:
+        """The output goes on as computed step by step, if there is to be a gradient."""
+
+        def record(weight: str, given: Tensor, product: Tensor) -> None:
+            key = f"{name}.{weight}"
+            self._owners[key], self._layers[key] = name, module
+            self._calls.setdefault(key, []).append((given, product))
+
+        found = replay(module, args, record) if torch.is_grad_enabled() and args else None
+        output = output if found is None else found
+        states = output[0] if type(output) is tuple else output
+        self._states.setdefault(name, states.data)
+        return found
+
     def _called(self, name: str, layer: nn.Module, given: Tensor, output: Tensor) -> Tensor:
         """The output goes on as a copy, which may be changed in place."""
         self._calls.setdefault(name, []).append((given, output))
+        self._owners[name] = name
         copy = output.clone()
         self._routes[id(copy)] = route = _Route(name, layer, copy)
         self._first.setdefault(name, route)
@@ -153,8 +164,8 @@ class Passes:
     def gram(self, losses: Tensor, parameters: Collection[int]) -> tuple[Tensor | None, list[str]]:
         """K = GGᵀ of the per-sample gradients of all matrices, see :func:`~neoteny.plasticity.metrics.gradient_gram`.
 
-        Linear layers and convolutions take a product of what they got and of what their outputs' gradients are; other
-        matrices (recurrent, embeddings) one backward pass for all samples.
+        Linear, convolutional and recurrent layers take products of what they got and of what their outputs' gradients
+        are; other matrices (embeddings, attention) one backward pass for all samples.
 
         Args:
             losses: ℓ, (n), of the pass; ℓ_i may depend on sample i only.
@@ -166,26 +177,25 @@ class Passes:
         layers = [layer for layer in layers_of(self._module) if not layer.is_norm]
         layers = [layer for layer in layers if any(id(p) in parameters for p in layer.weights.parameters)]
         ours = {layer.module for layer in layers}
-        calls = [(name, *call) for name in self._calls if name in ours for call in self._calls[name]]
+        calls = [(name, *call) for name in self._calls if self._owners[name] in ours for call in self._calls[name]]
         calls = [call for call in calls if call[2].requires_grad]
         if not losses.requires_grad:
             return None, []
         outputs = [call[2] for call in calls]
         to_outputs = torch.autograd.grad(losses.sum(), outputs, retain_graph=True, allow_unused=True) if calls else ()
         found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        rest = {layer.module for layer in layers} - {name for name, *_ in calls}
+        rest = ours - {self._owners[name] for name, *_ in calls}
         for (name, given, _), gradient in zip(calls, to_outputs, strict=True):
-            if gradient is None:
-                continue
-            pair = _by_sample(self._layers[name], given.detach(), gradient, len(losses))
-            if pair is None:
-                rest.add(name)
-            else:
-                found.setdefault(name, []).append(pair)
+            if gradient is not None:
+                found.setdefault(name, []).append((given.detach(), gradient))
         total: Tensor | None = None
-        for name in found.keys() - rest:
-            given, gradient = (torch.cat(parts, 1) for parts in zip(*found[name], strict=True))
-            total = _add(total, gradient_gram(given, gradient))
+        for name, pairs in found.items():
+            split = [_by_sample(self._layers[name], *pair, len(losses)) for pair in pairs]
+            by_sample = [pair for pair in split if pair is not None]
+            if len(by_sample) < len(pairs):
+                rest.add(self._owners[name])
+            else:
+                total = _add(total, gradient_gram(*(torch.cat(parts, 1) for parts in zip(*by_sample, strict=True))))
         others = {id(p): p for layer in layers if layer.module in rest for p in layer.weights.parameters}
         one, failed = _by_backward(losses, [p for p in others.values() if id(p) in parameters])
         return _add(total, one), sorted(rest) if failed else []
@@ -224,7 +234,7 @@ def _by_sample(layer: nn.Module, given: Tensor, gradient: Tensor, samples: int) 
     """(samples, positions, in) and (samples, positions, out); None where they do not come sample by sample."""
     if len(given) != samples:
         return None
-    if isinstance(layer, nn.Linear):
+    if not isinstance(layer, MATRICES[1:]):
         return given.reshape(samples, -1, given.shape[-1]), gradient.reshape(samples, -1, gradient.shape[-1])
     patches = conv_patches(layer, given) if isinstance(layer, nn.Conv2d) else None
     return None if patches is None else (patches, gradient.flatten(2).mT)

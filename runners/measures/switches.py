@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from stable_baselines3.common.utils import explained_variance
 
-from neoteny.runners.measures.instruments import Look, entropy_of
-from neoteny.runners.measures.reading import Batch, at, evaluating, outputs
+from neoteny.runners.measures.instruments import STATES, Look, entropy_of
+from neoteny.runners.measures.reading import at, evaluating, outputs
 
 Array = np.ndarray[Any, Any]
 
@@ -57,9 +57,9 @@ def values_and_returns(look: Look, steps: int) -> tuple[Array | None, Array | No
     rewards = buffer._normalize_reward(buffer.rewards[rows], agent._vec_normalize_env)
     going_on = np.where(buffer.dones[rows].astype(bool) & ~timeouts, 0.0, agent.gamma)
     with torch.no_grad(), evaluating(agent.policy):
-        values = _values(agent, at(agent, *grid)).reshape(shape)
+        values = _values(agent, *grid).reshape(shape)
         later = np.zeros(shape)
-        later[ends] = _next_values(agent, *(index[ends.flatten()] for index in grid))
+        later[ends] = _values(agent, *(index[ends.flatten()] for index in grid), after=True)
     returns = np.zeros(shape)
     following = np.zeros(buffer.n_envs)
     for row in range(count - 1, -1, -1):
@@ -68,14 +68,14 @@ def values_and_returns(look: Look, steps: int) -> tuple[Array | None, Array | No
     return values, returns
 
 
-def _values(agent: Any, batch: Batch) -> Array:
-    found = outputs(agent.policy, batch).value
-    assert found is not None
-    return found.cpu().numpy().astype(np.float64)
-
-
-def _next_values(agent: Any, rows: Array, columns: Array) -> Array:
-    """Q(s', a') of the states that followed, where a' is what the agent would do there without exploring."""
-    batch = at(agent, rows, columns, after=True)
-    batch.actions = agent.policy._predict(batch.observations, deterministic=True)
-    return _values(agent, batch)
+def _values(agent: Any, rows: Array, columns: Array, after: bool = False) -> Array:
+    """Q(s, a), or of the states that followed Q(s', a'), where a' is what the agent would do without exploring."""
+    found = []
+    for first in range(0, len(rows), STATES):
+        batch = at(agent, rows[first : first + STATES], columns[first : first + STATES], after)
+        if after:
+            batch.actions = agent.policy._predict(batch.observations, deterministic=True)
+        value = outputs(agent.policy, batch).value
+        assert value is not None
+        found.append(value.cpu().numpy().astype(np.float64))
+    return np.concatenate(found)

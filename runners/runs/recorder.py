@@ -106,8 +106,10 @@ class Recorder(BaseCallback):
         """Whether this rollout is what switches are measured on: the first or, as agents with a replay buffer update
         after every few steps, those up to the first row of progress.csv.
         """
-        length = self.experiment.agent.rollout_length
-        return self.steps == (length if hasattr(self.agent, "rollout_buffer") else self.log_every)
+        if hasattr(self.agent, "rollout_buffer"):
+            return self.steps == self.experiment.agent.rollout_length
+        whole = self.experiment.budget(self.segment.visit) // self.training_env.num_envs
+        return self.steps == min(self.log_every, whole)
 
     def _visit_ends(self) -> bool:
         """Whether this is the last rollout of the visit."""
