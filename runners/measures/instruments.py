@@ -149,7 +149,7 @@ def units(look: Look) -> dict[str, float]:
         if seen.slopes is not None:
             found[f"saturated/{name}"] = _share(saturated_units(seen.slopes), seen.slopes)
         else:
-            look.left_out[f"saturated units of {name}"] = "its activation function is not known"
+            look.left_out[f"saturated units of {name}"] = "no activation function of theirs is known"
     for name in passes.unread():
         if name in held - heads:
             look.left_out[f"units of {name}"] = "what follows is no module of torch's kinds"

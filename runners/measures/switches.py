@@ -49,7 +49,7 @@ def values_and_returns(look: Look, steps: int) -> tuple[Array | None, Array | No
         return None, None
     count = min(steps, buffer.buffer_size - 1)
     rows = (buffer.pos - count + np.arange(count)) % buffer.buffer_size
-    grid = tuple(index.flatten() for index in np.meshgrid(rows, np.arange(buffer.n_envs), indexing="ij"))
+    steps_of, envs_of = (index.flatten() for index in np.meshgrid(rows, np.arange(buffer.n_envs), indexing="ij"))
     shape = (count, buffer.n_envs)
     timeouts = buffer.timeouts[rows].astype(bool)
     ends = timeouts.copy()
@@ -57,9 +57,9 @@ def values_and_returns(look: Look, steps: int) -> tuple[Array | None, Array | No
     rewards = buffer._normalize_reward(buffer.rewards[rows], agent._vec_normalize_env)
     going_on = np.where(buffer.dones[rows].astype(bool) & ~timeouts, 0.0, agent.gamma)
     with torch.no_grad(), evaluating(agent.policy):
-        values = _values(agent, *grid).reshape(shape)
+        values = _values(agent, steps_of, envs_of).reshape(shape)
         later = np.zeros(shape)
-        later[ends] = _values(agent, *(index[ends.flatten()] for index in grid), after=True)
+        later[ends] = _values(agent, steps_of[ends.flatten()], envs_of[ends.flatten()], after=True)
     returns = np.zeros(shape)
     following = np.zeros(buffer.n_envs)
     for row in range(count - 1, -1, -1):
