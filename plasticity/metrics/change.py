@@ -87,8 +87,7 @@ def update_ratio(before: Tensor, after: Tensor) -> float:
         ValueError: their shapes differ.
     """
     _check(before, after)
-    moved = float(torch.linalg.vector_norm(after.double() - before.double()))
-    size = float(torch.linalg.vector_norm(before.double()))
+    moved, size = (float(torch.linalg.vector_norm(change.flatten())) for change in (after - before, before))
     return moved / size if size else moved and moved * float("inf")
 
 

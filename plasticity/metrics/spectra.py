@@ -33,11 +33,12 @@ def singular_values(matrix: Tensor) -> Tensor:
     if matrix.ndim != 2:
         raise ValueError(f"a matrix is needed, got the shape {tuple(matrix.shape)}")
     wide = matrix.detach().double()
-    if not torch.isfinite(wide).all():
-        return wide.new_full((min(wide.shape),), torch.nan)
     if not wide.numel() or matrix.dtype == torch.float64:
-        return torch.linalg.svdvals(wide)
-    values = torch.linalg.eigvalsh(smaller_gram(wide)).clamp_min(0).sqrt().flip(0)
+        return torch.linalg.svdvals(wide) if torch.isfinite(wide).all() else _nan(wide)
+    gram = smaller_gram(wide)
+    if not torch.isfinite(gram.diagonal()).all():  # sums of squares of all entries
+        return _nan(wide)
+    values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(0)
     rounding = (max(wide.shape) * torch.finfo(torch.float64).eps) ** 0.5
     return torch.where(values > rounding * values[0], values, 0.0)
 
@@ -130,6 +131,10 @@ def frobenius_norm(matrix: Tensor) -> float:
         matrix: of any shape.
     """
     return float(torch.linalg.vector_norm(matrix.double()))
+
+
+def _nan(matrix: Tensor) -> Tensor:
+    return matrix.new_full((min(matrix.shape),), torch.nan)
 
 
 def _check(values: Tensor) -> None:

@@ -32,7 +32,7 @@ from neoteny.plasticity.metrics import (
 from neoteny.runners.measures.reading import Batch, Outputs, draw, evaluating, outputs
 
 #: States that networks are looked at in, at most.
-STATES = 128
+STATES = 64
 
 
 def trained(agent: Continual) -> set[int]:
@@ -73,8 +73,11 @@ class Look:
         look = cls(agent, rng)
         look.batch = draw(agent, STATES, rng)
         look.before = look.read(look.batch)
-        look.weights = {layer.name: layer.weight.detach().clone() for layer in look.layers.values()}
         return look
+
+    def keep_weights(self) -> None:
+        """Keep the weights as they are, to see how far updates move them."""
+        self.weights = {name: layer.weight.detach().clone() for name, layer in self.layers.items()}
 
     def read(self, batch: Batch | None) -> Outputs | None:
         """What the networks say in ``batch``; None if they cannot be read."""
@@ -124,13 +127,12 @@ def spectra(look: Look) -> dict[str, float]:
     """Of every trained matrix, by its layer's name, what its singular values say."""
     found = {}
     for name, layer in look.layers.items():
-        matrix = layer.matrix.detach()
-        values = singular_values(matrix)
+        values = singular_values(layer.matrix)
         found[f"spectral_norm/{name}"] = float(values[0])
         found[f"condition_number/{name}"] = condition_number(values)
         found[f"stable_rank/{name}"] = stable_rank(values)
         found[f"effective_rank/{name}"] = effective_rank(values)
-        found[f"frobenius_norm/{name}"] = frobenius_norm(matrix)
+        found[f"frobenius_norm/{name}"] = frobenius_norm(values)  # ‖W‖_F = ‖σ‖
     return found
 
 

@@ -61,6 +61,8 @@ class Panel:
         """A rollout has ended, and what follows are the updates on it: a look begins."""
         if self.names & INSTRUMENTS.keys():
             self._look = self._begin(agent)
+            if "updates" in self.names:
+                self._look.keep_weights()
 
     def end(self, agent: Continual) -> dict[str, float]:
         """The updates are done: what the instruments read, as ``group/name``."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neoteny.configs import ConfigError
 from neoteny.runners.measures import DEFAULT, GROUPS, chosen, summary
+from neoteny.runners.measures.reading import evaluating
 
 
 def weights(agent) -> dict[str, Tensor]:
@@ -84,6 +85,17 @@ def test_what_is_read(name, caplog):
         assert "units of features_extractor.linear (what follows is no module of torch's kinds)" in messages
         assert "saturated units of features_extractor.cell" in messages
         assert "dormant/features_extractor.cell" in last
+
+
+@pytest.mark.parametrize("name", ["our PPO, LayerNorm", "our recurrent PPO", "sb3 CrossQ"])
+def test_modes_are_as_before(name):
+    agent = EVERY[name]()
+    modules = list(agent.policy.modules())
+    for i, module in enumerate(modules):
+        module.training = i % 3 == 0
+    with evaluating(agent.policy):
+        assert not any(module.training for module in modules)
+    assert [module.training for module in modules] == [i % 3 == 0 for i in range(len(modules))]
 
 
 def test_reading_is_the_same_twice_and_depends_on_the_seed():
