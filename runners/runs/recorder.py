@@ -55,7 +55,7 @@ class Recorder(BaseCallback):
         self.segment = segment
         self.panel.forget()
         self.looking, self.seen = False, dict[str, float]()
-        self.display.task(segment.visit.index, segment.visit.task.label)
+        self.display.task(segment.visit.index, segment.visit.label)
         self.started = time.perf_counter()
         self.logged, self.paid = self.steps, 0.0
 
@@ -118,7 +118,7 @@ class Recorder(BaseCallback):
     def log_episodes(self) -> None:
         """Log what has ended since the last time."""
         record = self.logger.record
-        label = self.segment.visit.task.label
+        label = self.segment.visit.label
         found = {name: mean(values) for name, values in self.ended.items()}
         found |= self._reward_rate()
         for name, value in found.items():
@@ -171,7 +171,7 @@ class Recorder(BaseCallback):
         return {
             "step": step,
             "task": visit.index,
-            "name": visit.task.label,
+            "name": visit.label,
             "steps": steps,
             "headline": self.headline,
             **self.visit.row(),
