@@ -18,7 +18,7 @@ from rich.table import Table
 from neoteny import configs
 from neoteny.runners.benchmarks.methods import share
 from neoteny.runners.benchmarks.timing import Slice, figures, measure, show
-from neoteny.runners.experiments import Experiment, compose, load_presets
+from neoteny.runners.experiments import Experiment, compose, find_device, load_presets
 from neoteny.runners.runs import Chain
 
 WIDTHS = (64, 256)
@@ -37,11 +37,10 @@ CASES: Mapping[str, str] = {
 }
 
 
-def experiment(case: str, width: int, steps: int, tasks: int, instruments: tuple[str, ...], out: str) -> Experiment:
+def experiment(case: str, width: int, steps: int, tasks: int, **run: Any) -> Experiment:
     """A run of so many tasks; without early stopping, so that all do equal work."""
     presets = load_presets({"env": CASES[case], "agent": case, "reg": "none"})
     stops = {"agent.target_kl": None} if "target_kl" in presets["agent"][1] else {}
-    run = {"out": out, "device": "cpu", "instruments": instruments}
     hidden = {"agent.network.hidden": [width, width]}
     return compose(presets, hidden | stops, run, steps_per_task=steps, num_tasks=tasks)
 
@@ -62,27 +61,30 @@ def learning(settings: Experiment) -> Slice:
 
 
 def contenders(
-    case: str, width: int, steps: int, tasks: int, instruments: tuple[str, ...], out: str
+    case: str, width: int, steps: int, tasks: int, instruments: tuple[str, ...], out: str, device: str = "cpu"
 ) -> dict[str, Slice]:
     """Runs without and with instruments, which are the same otherwise."""
-    chosen = {"off": ("none",), "on": instruments}
-    return {
-        name: learning(experiment(case, width, steps, tasks, each, str(Path(out) / name)))
-        for name, each in chosen.items()
-    }
+    slices = {}
+    for name, chosen in {"off": ("none",), "on": instruments}.items():
+        folder = str(Path(out) / name)
+        run = experiment(case, width, steps, tasks, instruments=chosen, out=folder, device=device)
+        slices[name] = learning(run)
+    return slices
 
 
 def compare_instruments(options: argparse.Namespace) -> dict[str, Any]:
     """Measure runs with and without instruments, print the table, and return its numbers.
 
     Raises:
-        ConfigError: an instrument is not known, or there is no sequence for the agent.
+        ConfigError: an instrument is not known, there is no sequence for the agent, or the device is not there.
     """
+    device = find_device(options.device)
+    clock = time.perf_counter if device.type == "cuda" else time.process_time  # so that other programs disturb less
     names = tuple(options.instruments or DEFAULT_NAMES)
     sequence = configs.choose("--agent", options.agent, CASES)
     title = (
         f"Time added by --instruments {' '.join(names)} to {options.agent} on {sequence}, "
-        f"{options.rounds} interleaved rounds of processor time [middle half]"
+        f"{device}, {options.rounds} interleaved rounds [middle half]"
     )
     widths = options.widths or WIDTHS
     table = Table("steps per task", *(f"width {width}" for width in widths), title=title, title_justify="left")
@@ -92,10 +94,8 @@ def compare_instruments(options: argparse.Namespace) -> dict[str, Any]:
             numbers[str(steps)] = {}
             for width in widths:
                 with tempfile.TemporaryDirectory() as out:
-                    slices = contenders(options.agent, width, steps, options.rounds + 1, names, out)
-                    seconds = measure(
-                        slices, options.rounds, progress, f"{steps:,} steps, width {width}", time.process_time
-                    )
+                    slices = contenders(options.agent, width, steps, options.rounds + 1, names, out, str(device))
+                    seconds = measure(slices, options.rounds, progress, f"{steps:,} steps, width {width}", clock)
                 numbers[str(steps)][str(width)] = figures(seconds["on"], seconds["on"] / seconds["off"])
             table.add_row(f"{steps:,}", *map(share, numbers[str(steps)].values()))
     show(table)

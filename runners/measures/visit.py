@@ -85,9 +85,7 @@ class VisitMeasures:
         solved = [start + length for start, length, value in self.curves["success"].ended if value > 0]
         episodes = self.curves["return"].ended
         before = [value for start, _, value in episodes if start < updated]
-        better = [
-            start + length for start, length, value in episodes if start >= updated and before and value > max(before)
-        ]
+        better = [start + length for start, length, value in episodes if before and value > max(before)]
         return {"first_success": min(solved, default=None), "first_improvement": min(better, default=None)}
 
     def _note(self, row: Mapping[str, Any]) -> str:
