@@ -20,7 +20,7 @@ from neoteny.configs import ConfigError, class_name
 from neoteny.envs import SHIFTS, ContinualVecEnv, Segment, Shift, TaskSequence, Visit
 from neoteny.envs.shifts import describe
 from neoteny.runners.experiments.regs import Reg, settings
-from neoteny.runners.measures import find_metric
+from neoteny.runners.measures import chosen, find_metric
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -38,7 +38,6 @@ class Run:
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
             moment end truncated.
         timeout: seconds within which the processes of backend async have to answer.
-        metrics: functions of your own that read numbers off the agent ten times in each task, as module:function.
         keep_agents: keep the agent of each task's end in the run's folder, as agents/task-0001.safetensors, …, to be
             evaluated or learned on from. On disk, for each task: the weights with the optimizer's state, about three
             times the weights; and the replay buffer, if there is one, as far as it is filled.
@@ -46,6 +45,9 @@ class Run:
             first: a matrix, in evaluations.csv. Training is the same without. It takes (visits + 1) times (different
             tasks) times evaluate_episodes games.
         evaluate_episodes: games of each of these evaluations.
+        metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
+        instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
+            policy, updates, switch. Training is the same with and without.
     """
 
     seed: NonNegativeInt = 0
@@ -60,12 +62,19 @@ class Run:
     keep_agents: bool = False
     evaluate_all: bool = False
     evaluate_episodes: PositiveInt = 20
+    instruments: tuple[str, ...] = ("default",)
 
     @field_validator("metrics")
     @classmethod
     def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             find_metric(name)
+        return names
+
+    @field_validator("instruments")
+    @classmethod
+    def _are_there(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        chosen(names)
         return names
 
 

@@ -7,6 +7,8 @@ checkpoint before: a run that is killed and started again gives the same numbers
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from stable_baselines3.common.logger import Logger
 
@@ -61,6 +63,11 @@ class Chain:
 
     def run(self) -> None:
         """Learn segment after segment to the end of the sequence."""
+        for _ in self.walk():
+            pass
+
+    def walk(self) -> Iterator[Segment]:
+        """The segments that are coming, each once it is learned and written."""
         torch.set_num_threads(self.experiment.run.threads)
         torch.set_float32_matmul_precision(self.experiment.run.precision)
         torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
@@ -74,6 +81,7 @@ class Chain:
                     agent = learn(self.experiment, segment, agent, self.env, recorder, logger)
                     self._close(segment, agent, recorder, logger, tasks)
                     self._evaluate(logger, display)
+                    yield segment
         finally:
             self.env.close()
             self.evaluations.close()
