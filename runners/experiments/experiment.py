@@ -22,6 +22,9 @@ from neoteny.envs.shifts import describe
 from neoteny.runners.experiments.regs import Reg
 from neoteny.runners.measures import find_metric
 
+#: Tasks of so many environment steps are long enough for the probe, unless the run says otherwise.
+PROBED = 1_000_000
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Run:
@@ -38,6 +41,8 @@ class Run:
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
             moment end truncated.
         timeout: seconds within which the processes of backend async have to answer.
+        probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
+            auto for tasks of at least a million environment steps, of whose time it takes little.
         metrics: functions of your own that read numbers off the agent ten times in each task, as module:function.
     """
 
@@ -49,6 +54,7 @@ class Run:
     precision: Literal["highest", "high", "medium"] = "highest"
     segment_steps: PositiveInt = 200_000
     timeout: PositiveFloat = 300.0
+    probe: Literal["auto", "on", "off"] = "auto"
     metrics: tuple[str, ...] = ()
 
     @field_validator("metrics")
@@ -105,6 +111,10 @@ class Experiment:
     def budget(self, visit: Visit) -> int:
         """The environment steps of a visit: its task's, rounded up to whole rollouts."""
         return -(-visit.task.steps // self.rollout) * self.rollout
+
+    def probes(self, visit: Visit) -> bool:
+        """Whether the agent is probed when it goes into a visit."""
+        return self.run.probe == "on" or (self.run.probe == "auto" and visit.task.steps >= PROBED)
 
     def make_env(self) -> ContinualVecEnv:
         """The environments of all tasks.

@@ -18,7 +18,7 @@ from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.tables import Table, read_rows, write_text
 
 #: Settings that a run may be gone on with otherwise.
-MAY_DIFFER = ("out", "device", "metrics", "timeout")
+MAY_DIFFER = ("out", "device", "metrics", "probe", "timeout")
 
 
 class RunFolder:

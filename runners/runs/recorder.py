@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from neoteny.agents import Continual
 from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
-from neoteny.runners.measures import HEADLINES, VisitMeasures, measure
+from neoteny.runners.measures import HEADLINES, Prober, VisitMeasures, measure
 from neoteny.runners.runs.display import Display
 
 #: Networks are looked at this often per task.
@@ -33,16 +33,24 @@ class Recorder(BaseCallback):
         self.log_every = rollouts * experiment.agent.rollout_length  # steps of one environment
         self.begin_visit()
 
-    def begin_visit(self, measures: Mapping[str, Any] | None = None, steps: int = 0, seconds: float = 0.0) -> None:
+    def begin_visit(
+        self,
+        measures: Mapping[str, Any] | None = None,
+        steps: int = 0,
+        seconds: float = 0.0,
+        probe: Mapping[str, float] | None = None,
+    ) -> None:
         """A visit begins, or goes on after what is given."""
         self.visit = VisitMeasures(measures)
+        self.probe = dict(probe or {})
+        self.prober: Prober | None = None
         self.steps = steps
         self.seconds = seconds
         self.ended: dict[str, list[float]] = {}
 
     def state(self) -> dict[str, Any]:
         """What :meth:`begin_visit` takes, to go on in another process."""
-        return {"measures": self.visit.state(), "steps": self.steps, "seconds": self.seconds}
+        return {"measures": self.visit.state(), "steps": self.steps, "seconds": self.seconds, "probe": self.probe}
 
     def begin_segment(self, segment: Segment) -> None:
         """A segment begins."""
@@ -55,6 +63,9 @@ class Recorder(BaseCallback):
 
     def end_segment(self) -> None:
         """It has come to its end."""
+        if self.prober:
+            self.prober.finish()
+            self.log_probe()
         self.seconds += time.perf_counter() - self.started
         self.visit.cut(self.steps)
         if self.steps % self.log_every:
@@ -62,6 +73,8 @@ class Recorder(BaseCallback):
 
     def _on_training_start(self) -> None:
         self.first_step = self.model.num_timesteps
+        if self.segment.start == 0 and self.experiment.probes(self.segment.visit):
+            self.prober = Prober(self.agent, self.experiment.run.seed)
 
     def _on_rollout_start(self) -> None:
         if self.steps % self.log_every == 0:
@@ -72,7 +85,17 @@ class Recorder(BaseCallback):
         for info in filter(None, self.locals["infos"]):  # a game can also end where no episode does
             for name, value in self.visit.add(self.steps, info).items():
                 self.ended.setdefault(name, []).append(value)
+        if self.prober:
+            self.prober.step()
+            self.log_probe()
         return True
+
+    def log_probe(self) -> None:
+        """Log what the probe says, as soon as it does."""
+        if self.prober and self.prober.found is not None:
+            self.probe, self.prober = self.prober.found, None
+            for name, value in self.probe.items():
+                self.logger.record(f"probe/{name}", value)
 
     @property
     def agent(self) -> Continual:
@@ -133,6 +156,7 @@ class Recorder(BaseCallback):
             "headline": self.headline,
             **self.visit.row(),
             "spectral_norm_max": max(norms),
+            **{f"probe_{name}": value for name, value in self.probe.items()},
             "acted_on": round(self.agent.acted_on(), 4),
             "updates": self.agent.updates,
             "seconds": round(self.seconds, 2),
