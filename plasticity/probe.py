@@ -200,8 +200,6 @@ def batched(module: nn.Module) -> Callable[..., Tensor]:
         states = [({k: w[i] for k, w in weights.items()}, {k: b[i] for k, b in buffers.items()}) for i in range(count)]
         return torch.stack([one(*state, inputs) for state in states])
 
-    if any(isinstance(part, nn.RNNBase) for part in module.modules()):
-        return in_turn
     together = vmap(one, in_dims=(0, 0, None))
 
     def whichever(weights: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Any) -> Tensor:

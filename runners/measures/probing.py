@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,10 +27,15 @@ OBSERVATIONS = 64
 SPREAD = 1024
 #: Recurrent networks get runs of so many consecutive observations.
 RUN = 8
+#: What nn.LSTM calls its parameters.
+LSTM = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Unrolled(nn.Module):
-    """An LSTM (or a Linear layer in its place) over runs of :data:`RUN` observations, each from a state of zeros."""
+    """An LSTM (or a Linear layer in its place) over runs of :data:`RUN` observations, each from a state of zeros.
+
+    The LSTM's equations are written out, since torch does not batch its own over copies.
+    """
 
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -39,8 +45,17 @@ class Unrolled(nn.Module):
         """(runs · RUN, features), one run after the other, to (runs · RUN, units)."""
         if not isinstance(self.layer, nn.LSTM):
             return self.layer(features)
-        outputs, _ = self.layer(features.unflatten(0, (-1, RUN)).transpose(0, 1))
-        return outputs.transpose(0, 1).flatten(0, 1)
+        steps = list(features.unflatten(0, (-1, RUN)).unbind(1))
+        for number in range(self.layer.num_layers):
+            w_in, w_back, b_in, b_back = (getattr(self.layer, f"{name}_l{number}") for name in LSTM)
+            hidden = cell = torch.zeros(len(steps[0]), self.layer.hidden_size, device=features.device)
+            for time, seen in enumerate(steps):
+                gates = nn.functional.linear(seen, w_in, b_in) + nn.functional.linear(hidden, w_back, b_back)
+                enter, forget, new, leave = gates.chunk(4, 1)
+                cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
+                hidden = leave.sigmoid() * cell.tanh()
+                steps[time] = hidden
+        return torch.stack(steps, 1).flatten(0, 1)
 
 
 class WithActions(nn.Module):
@@ -103,6 +118,45 @@ def _cut(layers: nn.Sequential, encoder: nn.Module) -> Split:
     return Split(nn.Sequential(encoder, layers[:last]), layers[last])
 
 
+def encoded(alike: Sequence[Split], inputs: Any) -> Any:
+    """The inputs of the layers after encoders without weights, which are cut off the networks, to compute them once.
+
+    Features that are 0 for all of the inputs (most of a one-hot encoding) are dropped, with their weights, which do
+    nothing and get no gradient.
+    """
+    layers = [list(_flat(split.torso)) for split in alike]
+    encoder = layers[0][0]
+    if isinstance(inputs, dict) or any(True for _ in encoder.parameters()):
+        return inputs
+    features: Tensor = encoder(inputs)
+    takes = layers[0][1] if layers[0][1:] else None
+    present = (features != 0).any(0)
+    if type(takes) not in (nn.Linear, Unrolled):
+        present = torch.ones_like(present)
+    for split, (_, *rest) in zip(alike, layers, strict=True):
+        if not present.all():
+            rest[0] = _narrowed(rest[0], present)
+        split.torso = nn.Sequential(*rest)
+    return features[:, present] if features.ndim == 2 else features
+
+
+def _flat(module: nn.Module) -> Iterator[nn.Module]:
+    if type(module) is nn.Sequential:
+        for part in module:
+            yield from _flat(part)
+    else:
+        yield module
+
+
+def _narrowed(layer: nn.Module, present: Tensor) -> nn.Module:
+    """A copy that takes only some of its inputs."""
+    made = copy.deepcopy(layer)
+    for name, parameter in made.named_parameters():
+        if name.endswith(("weight", "weight_ih_l0")):
+            parameter.data = parameter.data[:, present].clone()
+    return made
+
+
 @contextmanager
 def untouched() -> Iterator[None]:
     """Put every global random state back: torch's on the CPU, numpy's and Python's."""
@@ -163,8 +217,10 @@ def probe_agent(agent: Continual, state: Mapping[str, Tensor], observations: Any
             own = not any(agent.role(name) == role for name in odd)
             if not own:
                 say(f"the probe leaves out the {role}'s own head: it has other layers than a fresh one")
-            others = iter(fresh)
-            result = probe(live[role], lambda: next(others)[role], inputs, seed, own_head=own)  # noqa: B023
+            alike = [live[role], *(each[role] for each in fresh)]
+            features = encoded(alike, inputs)
+            mine, *others = alike
+            result = probe(mine, iter(others).__next__, features, seed, own_head=own)
             found |= {role: result.torso, f"{role}_scale_free": result.scale_free}
             found |= {f"{role}_own_head": result.own_head} if own else {}
     return found
