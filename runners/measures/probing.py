@@ -78,7 +78,7 @@ def networks(policy: BasePolicy, actions: Tensor) -> dict[str, Split]:
         policy: its networks are shared, not copied.
         actions: for critics of continuous actions, (n, actions), from −1 to 1.
     """
-    if isinstance(policy, ActorCriticPolicy):
+    if hasattr(policy, "mlp_extractor"):
         return _of_actor_critic(policy)
     found = {}
     actor: Any = getattr(policy, "actor", None)
