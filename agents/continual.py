@@ -21,6 +21,7 @@ from neoteny.agents import normalization
 from neoteny.agents.replay import choose_class, count_from_empty
 from neoteny.agents.saving import TRANSIENT, Reg, Saved
 from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
+from neoteny.agents.tasks import FollowsTasks
 from neoteny.plasticity import Handle, Method
 from neoteny.plasticity.optimizers import Prepared
 from neoteny.plasticity.seeding import own_seed
@@ -43,10 +44,11 @@ class NonFiniteError(RuntimeError):
     """Training has diverged: a loss or a weight is not finite."""
 
 
-class Continual(Saved):
+class Continual(FollowsTasks, Saved):
     """Mixin that adds plasticity methods, settings for task switches, and safe saving to an algorithm: ``class
     PPO(Continual, sb3.PPO)``.
 
+    Where an environment says that a task begins, the agent follows: see :class:`~neoteny.agents.tasks.FollowsTasks`.
     Methods are attached in ``_setup_model``, where the algorithm creates its networks and optimizers, so this is the
     same for new and loaded agents. Without a method, training is bit for bit that of the
     algorithm; agents that compute updates in closed form (:mod:`neoteny.agents.closed_form`) and the policy
@@ -92,7 +94,6 @@ class Continual(Saved):
             general = ReplayAtSwitch if isinstance(self, OffPolicyAlgorithm) else AtSwitch
             at_switch = (self.SwitchPolicy or general)(**(at_switch or {}))
         self.at_switch = at_switch
-        self._tasks_begun = self._task_start = self._task_steps = 0
         self._replay_began = 0
         super().__init__(policy, env, *args, **kwargs)
 
@@ -208,43 +209,6 @@ class Continual(Saved):
         if unknown := sorted(heads - layers.keys()):
             raise ValueError(f"heads(): the policy has no layer {unknown[0]!r}")
         return {name for name in heads if self._trains(optimizer, layers[name])} or None
-
-    def begin_task(self, steps: int) -> None:
-        """Begin a task of ``steps`` environment steps: schedules (learning rate, exploration) run over the task.
-
-        Without this call they run over each call of ``learn``, as in stable-baselines3.
-        """
-        self._tasks_begun += 1
-        self._task_start, self._task_steps = self.num_timesteps, steps
-        self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-
-    def stretch_task(self, steps: int) -> None:
-        """The running task takes so many steps, as if :meth:`begin_task` had said so.
-
-        Raises:
-            ValueError: a schedule runs over the task, and would have been another from its first step on.
-        """
-        names = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
-        schedules = {name: value for name in names if callable(value := getattr(self, name, None))}
-        moving = [name for name, value in schedules.items() if len({value(left) for left in (1.0, 0.5, 0.0)}) > 1]
-        if moving and steps != self._task_steps:
-            raise ValueError(
-                f"{moving[0]} runs over all {self._task_steps:,} steps of a task, or of all tasks where switches are "
-                f"hidden; with {steps:,} steps it would have been another from the first one on"
-            )
-        self._task_steps = steps
-
-    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
-        if self._task_steps:
-            done = min(max(num_timesteps - self._task_start, 0), self._task_steps)
-            num_timesteps, total_timesteps = done, self._task_steps
-        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
-
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
-        ready = super()._setup_learn(*args, **kwargs)
-        if isinstance(self, OffPolicyAlgorithm):
-            count_from_empty(self)
-        return ready
 
     def on_switch(self) -> None:
         """Handle a task switch: apply ``at_switch``, then call the methods' ``on_switch``."""

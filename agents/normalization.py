@@ -43,3 +43,13 @@ def restore(env: VecNormalize, state: Mapping[str, Any]) -> None:
 def reset(env: VecNormalize) -> None:
     """Reset the statistics to mean 0 and variance 1."""
     restore(env, {name: vars(RunningMeanStd(shape=part.mean.shape)) for name, part in _parts(env).items()})
+
+
+def see_again(env: VecNormalize) -> Any:
+    """Count the last observations in the statistics, and normalize them by these: as at a reset of ``env``."""
+    seen = env.get_original_obs()
+    for name, part in _parts(env).items() if env.training and env.norm_obs else ():
+        kind, _, key = name.partition(".")
+        if kind == "obs_rms":
+            part.update(seen[key] if key else seen)  # type: ignore[arg-type]
+    return env.normalize_obs(seen)

@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 
 from neoteny import configs
+from neoteny.envs.info import NEW_TASK, of_one
 from neoteny.envs.shifts import Array
 from neoteny.envs.tasks import Segment, TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
@@ -41,8 +42,10 @@ class ContinualEnv(gym.Env[Array, Any]):
 
     At a switch the running episode is truncated. After its budget, the last task continues.
     ``info["task"]`` is the index of the visit, ``info["env_id"]`` its environment, and ``info["task_id"]`` the index of
-    the task in the sequence. At the end of an episode ``info`` also has its ``return`` and ``length`` and, if the game
-    is over, ``score``, ``game_length`` and ``success``, see :class:`~neoteny.envs.tally.Tally`.
+    the task in the sequence. At a switch, and at the first reset, ``info["new_task"]`` is the index of the visit that
+    begins and ``info["new_task_steps"]`` its steps; not if the sequence's switches are hidden. At the end of an episode
+    ``info`` also has its ``return`` and ``length`` and, if the game is over, ``score``, ``game_length`` and
+    ``success``, see :class:`~neoteny.envs.tally.Tally`.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
@@ -58,12 +61,15 @@ class ContinualEnv(gym.Env[Array, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start the next episode. A seed re-creates the current task's environments, but not its step count."""
         super().reset(seed=seed)
+        begins: dict[str, Any] = {}
         if seed is not None or self._waiting is None:
             steps_left = self._vector.steps_left
-            self._waiting, _ = self._vector.reset(seed=seed)
+            self._waiting, info = self._vector.reset(seed=seed)
+            if self._vector.steps_left == steps_left:
+                begins = of_one(info, NEW_TASK)
             self._vector.steps_left = steps_left
         observations, self._waiting = self._waiting, None
-        return observations[0], self._info(self._vector.segment)
+        return observations[0], self._info(self._vector.segment) | begins
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         if self._waiting is not None:
@@ -73,8 +79,8 @@ class ContinualEnv(gym.Env[Array, Any]):
         terminated, truncated = bool(terminations[0]), bool(truncations[0])
         if terminated or truncated:
             self._waiting, observations = observations, info["final_obs"]
-        ends = {name: values[0].item() for name, values in info.items() if name in ENDS and info[f"_{name}"][0]}
-        return observations[0], float(rewards[0]), terminated, truncated, self._info(segment) | ends
+        more = of_one(info, ENDS + NEW_TASK)
+        return observations[0], float(rewards[0]), terminated, truncated, self._info(segment) | more
 
     def render(self) -> Array:
         """A frame, (height, width, 3), uint8; once an episode has ended, its last one."""

@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from neoteny.envs.info import NEW_TASK, of_one
 from neoteny.envs.shifts import Array
 from neoteny.envs.tasks import Segment, TaskSequence
 from neoteny.envs.vector import ContinualVectorEnv
@@ -21,7 +22,8 @@ class ContinualVecEnv(VecEnv):
     ``TimeLimit.truncated`` and, unless a task switch truncated the episode, ``episode`` with its return ``r``, its
     length ``l`` and ``segment``, the index of the segment it ended in. Where a game is over, it has ``game`` with its
     score ``r`` and its length ``l`` and, if the environment says it, ``is_success``; see
-    :class:`~neoteny.envs.tally.Tally`.
+    :class:`~neoteny.envs.tally.Tally`. Where a task begins, ``infos`` or, after a reset, ``reset_infos`` have
+    ``new_task`` and ``new_task_steps``.
     """
 
     def __init__(self, sequence: TaskSequence, num_envs: int = 1, seed: int = 0, **kwargs: Any):
@@ -51,7 +53,9 @@ class ContinualVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         seed, self._seeds = self._seeds[0], [None] * self.num_envs
-        return self.vector.reset(seed=seed)[0]
+        observations, info = self.vector.reset(seed=seed)
+        self.reset_infos = [of_one(info, NEW_TASK, i) for i in range(self.num_envs)]
+        return observations
 
     def step_async(self, actions: Array) -> None:
         self._actions = actions
@@ -66,6 +70,7 @@ class ContinualVecEnv(VecEnv):
         cut = truncated & ~terminated
         for i in np.flatnonzero(info["_final_obs"]):
             infos[i] = {"terminal_observation": info["final_obs"][i], "TimeLimit.truncated": bool(cut[i])}
+            infos[i] |= of_one(info, NEW_TASK, int(i))
             if info["_return"][i]:
                 infos[i]["episode"] = {"r": info["return"][i].item(), "l": info["length"][i].item()}
                 infos[i]["episode"]["segment"] = segment.index

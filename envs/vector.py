@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from neoteny.configs import ConfigError
 from neoteny.envs.backends import Backend, Step, check_alike, make_backend, overlooked, why_not_rendered
 from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite
+from neoteny.envs.info import everywhere
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import Array
 from neoteny.envs.spaces import SharedSpaces
@@ -118,7 +119,8 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self.timeout = timeout
         self.render_mode = render_mode
         self._pace = num_envs * copies
-        self._coming = sequence.iter_segments(segment_steps, multiple_of or self._pace)
+        self._multiple = multiple_of or self._pace
+        self._coming = sequence.iter_segments(segment_steps, self._multiple)
         self.segments: list[Segment] = [] if sequence.length is None else list(self._coming)
         self._backend: Backend | None = None
         self.shared, self.overlooked = shared_spaces(sequence, seed, render_mode)
@@ -162,13 +164,11 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         visit = self.segment.visit
         seed = self.segment.seed(self.run_seed)
         self.tally = Tally(self.num_envs)
-        everywhere = np.ones(self.num_envs, bool)
-        self._place = {
-            "task": np.full(self.num_envs, visit.index),
-            "env_id": np.full(self.num_envs, visit.task.env, object),
-            "_task": everywhere,
-            "_env_id": everywhere,
-        }
+        self._place = everywhere(self.num_envs, task=visit.index, env_id=visit.task.env)
+        self._news = {}
+        if self.segment.start == 0 and self.sequence.switches != "hidden":
+            steps = -(-visit.budget(self._multiple) // self._pace)
+            self._news = everywhere(self.num_envs, new_task=visit.index, new_task_steps=steps)
         with self._placing():
             self._backend = make_backend(
                 visit.task, self.num_envs, seed, self.threads, render_mode=self.render_mode, timeout=self.timeout
@@ -183,11 +183,11 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _begin(self) -> Array:
         assert self._backend is not None
-        everywhere = np.ones(self.num_envs, bool)
-        self.tally.begin(everywhere, everywhere)
+        all_of_them = np.ones(self.num_envs, bool)
+        self.tally.begin(all_of_them, all_of_them)
         with self._placing():
             observations = self._backend.reset()
-            self._interface.restart(everywhere)
+            self._interface.restart(all_of_them)
             return self._observe(observations)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
@@ -195,7 +195,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         if seed is not None:
             self.run_seed = seed
         if seed is not None or self._backend is None:
-            return self.start(), dict(self._place)
+            return self.start(), self._place | self._news
         return self._begin(), dict(self._place)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
@@ -226,8 +226,10 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
             truncated = ~terminated
         info |= self._ending(step, observations, terminated | truncated)
         if switch:
-            following = self.start(self.segment.index + 1) if self.advance else observations
-            return following, rewards, terminated, truncated, info
+            if self.advance:
+                observations = self.start(self.segment.index + 1)
+                info |= self._news
+            return observations, rewards, terminated, truncated, info
         if not ended.any():  # just a game, since the step before
             return observations, rewards, terminated, truncated, info
         self._backend.reset_where(ended, step.observations)

@@ -11,7 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neoteny.runners.measures import in_words, shown
-from neoteny.runners.reports import measured, plot, read_runs, scores, solved_table, table, transfer_table, write_rows
+from neoteny.runners.reports import (
+    measured,
+    plasticity_tables,
+    plot,
+    read_runs,
+    reference_of,
+    scores,
+    solved_table,
+    table,
+    transfer_table,
+    write_plasticity,
+    write_rows,
+)
 
 KEPT_AND_LOST = (
     "Of the {measure} of {games} games on every task, before the first task and after each. Average performance is "
@@ -28,7 +40,11 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
     )
     parser.add_argument("runs", type=Path, help="the folder of one environment's runs, such as runs/minigrid-permute")
     parser.add_argument("--out", type=Path, required=True, help="the folder that table and plot are written to")
-    parser.add_argument("--only", nargs="+", help="only these methods, by folder name, in this order")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        help="only these methods, by folder name, in this order, and the fresh runs that they are compared with",
+    )
     parser.add_argument("--ranked", action="store_true", help="the highest mean return first")
     parser.add_argument("--solved-at", type=float, help="also say in how many seeds each task ends at this return")
     options = parser.parse_args(argv)
@@ -38,7 +54,8 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
     if options.only:
         if unknown := [name for name in options.only if name not in runs]:
             parser.error(f"--only: {unknown[0]!r} is not there; there are {', '.join(runs)}")
-        runs = {name: runs[name] for name in options.only}
+        fresh = filter(None, (reference_of(name, runs) for name in options.only))
+        runs = {name: runs[name] for name in (*options.only, *fresh)}
     rows = [row for seeds in runs.values() for rows in seeds.values() for row in rows]
     headline = rows[0].get("headline", "return")
     if options.ranked:
@@ -50,6 +67,7 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
         "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
         "in which not every episode could come to its end, as long as the longest, is left out of both.",
         *(text for name in sorted(shown(rows), key=lambda name: name != headline) for text in measured(runs, name)),
+        *plasticity_tables(runs, headline),
         "## Largest spectral norm of a layer at each task's end",
         table(runs, "spectral_norm_max"),
     ]
@@ -72,6 +90,9 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
     (options.out / "table.md").write_text("\n\n".join(text) + "\n")
     plot(runs, options.out / "returns.png", options.runs.name, headline)
     write_rows(runs, options.out / "tasks.csv")
+    if plasticity_tables(runs, headline):
+        write_plasticity(runs, headline, options.out / "plasticity.csv")
+        print(f"{options.out}/plasticity.csv")
     print(f"{options.out}/table.md\n{options.out}/returns.png\n{options.out}/tasks.csv")
     return 0
 

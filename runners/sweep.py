@@ -13,7 +13,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -46,11 +46,25 @@ def seeds(text: str) -> list[int]:
 def plan(options: argparse.Namespace, rest: list[str], prog: str) -> dict[str, list[str]]:
     """The command of every run, by its folder. Exits with code 2 on a wrong setting, before anything runs."""
     commands = {}
-    for env, agent, reg, seed in itertools.product(options.env, options.agent, options.reg, options.seeds):
-        arguments = ["--env", env, "--agent", agent, "--reg", reg, "--seed", str(seed), *rest]
+    methods = [(reg, rest) for reg in options.reg]
+    if options.reference:
+        methods.append(("none", [*without_reg(rest), "--fresh"]))
+    for env, agent, (reg, more), seed in itertools.product(options.env, options.agent, methods, options.seeds):
+        arguments = ["--env", env, "--agent", agent, "--reg", reg, "--seed", str(seed), *more]
         experiment, _ = parse(arguments, prog=prog)
         commands[str(experiment.folder)] = [sys.executable, str(PROGRAM), *arguments]
     return commands
+
+
+def without_reg(words: Sequence[str]) -> list[str]:
+    """Options without those of the method: ``--reg.strength 3e-4`` or ``--reg.strength=3e-4``."""
+    found: list[str] = []
+    is_value = False
+    for word in words:
+        if not (is_value or word.startswith("--reg.")):
+            found.append(word)
+        is_value = word.startswith("--reg.") and "=" not in word
+    return found
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -93,10 +107,18 @@ def main(argv: list[str], prog: str = "sweep.py") -> int:
     parser.add_argument("--agent", nargs="+", default=["ppo"], help="agents")
     parser.add_argument("--reg", nargs="+", default=["none", "spectral"], help="plasticity methods")
     parser.add_argument("--seeds", type=seeds, default=[0], help="such as 0-4 or 0,3,7")
+    parser.add_argument(
+        "--reference",
+        choices=["fresh"],
+        help="also run agents that begin every task anew, without a method, once for each env, agent and seed; "
+        "reports then have each method's plasticity, area(live) / area(fresh)",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
     options, rest = parser.parse_known_args(argv)
     if options.jobs < 1:
         parser.error(f"--jobs: at least 1 is needed, got {options.jobs}")
+    if options.reference and "--fresh" in rest:
+        parser.error("--reference: with --fresh all runs are fresh, and none is left to be compared with them")
     commands = plan(options, rest, prog)
     pool = ThreadPoolExecutor(options.jobs)
     try:

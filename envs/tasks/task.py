@@ -55,6 +55,10 @@ class Visit:
     task_id: int = 0
     label: str = ""
 
+    def budget(self, multiple_of: int = 1) -> int:
+        """The environment steps of the visit: its task's, rounded up to whole rollouts of ``multiple_of`` steps."""
+        return -(-self.task.steps // multiple_of) * multiple_of
+
     def rng(self, seed: int) -> np.random.Generator:
         """The random generator for the shifts of this visit."""
         return np.random.default_rng([seed, self.index])

@@ -22,6 +22,9 @@ from neoteny.envs.shifts import describe
 from neoteny.runners.experiments.regs import Reg, settings
 from neoteny.runners.measures import chosen, find_metric
 
+#: Tasks of so many environment steps are long enough for the probe, unless the run says otherwise.
+PROBED = 1_000_000
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Run:
@@ -48,6 +51,8 @@ class Run:
         metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
         instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
             policy, updates, switch. Training is the same with and without.
+        probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
+            auto for tasks of at least a million environment steps, of whose time it takes little.
     """
 
     seed: NonNegativeInt = 0
@@ -58,6 +63,7 @@ class Run:
     precision: Literal["highest", "high", "medium"] = "highest"
     segment_steps: PositiveInt = 200_000
     timeout: PositiveFloat = 300.0
+    probe: Literal["auto", "on", "off"] = "auto"
     metrics: tuple[str, ...] = ()
     keep_agents: bool = False
     evaluate_all: bool = False
@@ -135,6 +141,10 @@ class Experiment:
     def budget(self, visit: Visit) -> int:
         """The environment steps of a visit: its task's, rounded up to whole rollouts."""
         return -(-visit.task.steps // self.rollout) * self.rollout
+
+    def probes(self, visit: Visit) -> bool:
+        """Whether the agent is probed when it goes into a visit."""
+        return self.run.probe == "on" or (self.run.probe == "auto" and visit.task.steps >= PROBED)
 
     def make_env(self, num_envs: int | None = None, render_mode: str | None = None) -> ContinualVecEnv:
         """The environments of all tasks: as many as the agent learns in, or another number.

@@ -4,6 +4,7 @@ from neoteny.runners.measures.evaluation import evaluate_visit, generators_kept
 from neoteny.runners.measures.groups import GROUPS, summary
 from neoteny.runners.measures.metrics import METRICS, Metric, find_metric, measure
 from neoteny.runners.measures.panel import DEFAULT, Panel, chosen
+from neoteny.runners.measures.probing import Prober, probe_agent
 from neoteny.runners.measures.schedule import looks_per_task
 from neoteny.runners.measures.visit import HEADLINES, VisitMeasures, in_words, shown
 
@@ -14,6 +15,7 @@ __all__ = [
     "METRICS",
     "Metric",
     "Panel",
+    "Prober",
     "VisitMeasures",
     "chosen",
     "evaluate_visit",
@@ -22,6 +24,7 @@ __all__ = [
     "in_words",
     "looks_per_task",
     "measure",
+    "probe_agent",
     "shown",
     "summary",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from neoteny.runners.measures import in_words
+from neoteny.runners.reports.reference import references
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
 
 #: Of more methods than this the curves could not be told apart.
@@ -20,7 +22,11 @@ CURVES = 6
 
 
 def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
-    """A measure and the largest spectral norm: task by task for a few methods, over all tasks for many."""
+    """A measure and the largest spectral norm: task by task for a few methods, over all tasks for many.
+
+    Fresh agents that others are compared with are black and dashed, or black.
+    """
+    fresh = references(runs)
     many = len(runs) > CURVES
     height = 1.2 + 0.27 * len(runs) if many else 4
     figure, axes = plt.subplots(1, 2, figsize=(11, height), layout="constrained", sharey=many)
@@ -29,7 +35,7 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
         ("spectral_norm_max", "largest spectral norm at a task's end"),
     )
     for axis, (column, label) in zip(axes, panels, strict=True):
-        (dots if many else curves)(axis, {name: scores(seeds, column) for name, seeds in runs.items()}, label)
+        (dots if many else curves)(axis, {name: scores(seeds, column) for name, seeds in runs.items()}, label, fresh)
         axis.grid(alpha=0.25)
     if many:
         axes[1].set_xscale("log")
@@ -42,22 +48,24 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
     plt.close(figure)
 
 
-def curves(axis: Axes, methods: dict[str, Scores], label: str) -> None:
+def curves(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str] = ()) -> None:
     """A line per method, a thin one per seed."""
     for number, (name, values) in enumerate(methods.items()):
         x = np.arange(1, values.shape[1] + 1)
-        axis.plot(x, values.T, color=f"C{number}", alpha=0.25, linewidth=0.8)
-        axis.plot(x, values.mean(0), color=f"C{number}", linewidth=2.2, marker="o", markersize=3.5, label=name)
+        color, style = ("black", "--") if name in fresh else (f"C{number}", "-")
+        axis.plot(x, values.T, color=color, alpha=0.25, linewidth=0.8)
+        axis.plot(x, values.mean(0), style, color=color, linewidth=2.2, marker="o", markersize=3.5, label=name)
     axis.set(xlabel="task", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def dots(axis: Axes, methods: dict[str, Scores], label: str) -> None:
+def dots(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str] = ()) -> None:
     """A line of its own for each method, the first on top: mean over tasks, 95 % interval, and a small dot per seed."""
-    for number, values in enumerate(methods.values()):
+    for number, (name, values) in enumerate(methods.items()):
         middle, low, high = interval(values)
+        color = "black" if name in fresh else "C0"
         axis.plot(values.mean(1), [-number] * len(values), "o", color="0.7", markersize=3.5)
-        axis.plot([low, high], [-number] * 2, color="C0", linewidth=2)
-        axis.plot(middle, -number, "o", color="C0", markersize=6)
+        axis.plot([low, high], [-number] * 2, color=color, linewidth=2)
+        axis.plot(middle, -number, "o", color=color, markersize=6)
     axis.set(xlabel=label)
     axis.set_yticks(-np.arange(len(methods)), list(methods))

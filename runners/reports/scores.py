@@ -33,7 +33,17 @@ def scores(seeds: Seeds, column: str) -> Scores:
 def interval(values: Scores, draws: int = 5000) -> tuple[float, float, float]:
     """The mean over seeds and its 95 % bootstrap interval; ``values`` is (seeds) or (seeds × tasks), tasks averaged."""
     per_seed = values.reshape(len(values), -1).mean(1)
-    rng = np.random.default_rng(0)
-    means = per_seed[rng.integers(0, len(per_seed), (draws, len(per_seed)))].mean(1)
+    return float(per_seed.mean()), *bounds(resampled(per_seed, draws=draws))
+
+
+def resampled(per_seed: Scores, seed: int = 0, draws: int = 5000) -> Scores:
+    """The means of so many bootstrap samples of the seeds, (draws)."""
+    rng = np.random.default_rng(seed)
+    means: Scores = per_seed[rng.integers(0, len(per_seed), (draws, len(per_seed)))].mean(1)
+    return means
+
+
+def bounds(means: Scores) -> tuple[float, float]:
+    """The middle 95 % of bootstrap means."""
     low, high = np.percentile(means, [2.5, 97.5])
-    return float(per_seed.mean()), float(low), float(high)
+    return float(low), float(high)

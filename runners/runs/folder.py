@@ -21,7 +21,7 @@ from neoteny.runners.runs.tables import Table, read_rows, write_text
 #: Settings that a run may be gone on with otherwise, and those that go with its length.
 MAY_DIFFER = (
     *("out", "device", "timeout", "labels"),
-    *("metrics", "instruments", "keep_agents", "evaluate_all", "evaluate_episodes"),
+    *("metrics", "instruments", "probe", "keep_agents", "evaluate_all", "evaluate_episodes"),
 )
 LENGTH = ("env.num_tasks", "env.fingerprint")
 

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from neoteny.agents import Continual
 from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
-from neoteny.runners.measures import HEADLINES, Panel, VisitMeasures, looks_per_task, measure, summary
+from neoteny.runners.measures import HEADLINES, Panel, Prober, VisitMeasures, looks_per_task, measure, summary
 from neoteny.runners.runs.display import Display
 
 #: At least so many environment steps lie between two rows of progress.csv.
@@ -37,10 +37,13 @@ class Recorder(BaseCallback):
         steps: int = 0,
         seconds: float = 0.0,
         switch: Mapping[str, float] | None = None,
+        probe: Mapping[str, float] | None = None,
     ) -> None:
         """A visit begins, or goes on after what is given."""
         self.visit = VisitMeasures(measures)
         self.switch = dict(switch or {})
+        self.probe = dict(probe or {})
+        self.prober: Prober | None = None
         self.steps = steps
         self.seconds = seconds
         self.ended: dict[str, list[float]] = {}
@@ -48,7 +51,7 @@ class Recorder(BaseCallback):
     def state(self) -> dict[str, Any]:
         """What :meth:`begin_visit` takes, to go on in another process."""
         state = {"measures": self.visit.state(), "steps": self.steps, "seconds": self.seconds}
-        return state | {"switch": self.switch}
+        return state | {"switch": self.switch, "probe": self.probe}
 
     def begin_segment(self, segment: Segment) -> None:
         """A segment begins."""
@@ -61,6 +64,9 @@ class Recorder(BaseCallback):
 
     def end_segment(self) -> None:
         """It has come to its end."""
+        if self.prober:
+            self.prober.finish()
+            self.log_probe()
         self.seconds += time.perf_counter() - self.started
         self.visit.cut(self.steps)
         self.end_look()
@@ -72,6 +78,8 @@ class Recorder(BaseCallback):
         budget = self.experiment.budget(self.segment.visit)
         stretches = -(-budget // (self.log_every * self.experiment.agent.num_envs))
         self.look_every = -(-stretches // looks_per_task(self.agent, budget, self.experiment.rollout))
+        if self.segment.start == 0 and self.experiment.probes(self.segment.visit):
+            self.prober = Prober(self.agent, self.experiment.run.seed)
 
     def _on_rollout_start(self) -> None:
         if self.steps % self.log_every == 0:
@@ -83,7 +91,17 @@ class Recorder(BaseCallback):
         for info in filter(None, self.locals["infos"]):  # a game can also end where no episode does
             for name, value in self.visit.add(self.steps, info).items():
                 self.ended.setdefault(name, []).append(value)
+        if self.prober:
+            self.prober.step()
+            self.log_probe()
         return True
+
+    def log_probe(self) -> None:
+        """Log what the probe says, as soon as it does."""
+        if self.prober and self.prober.found is not None:
+            self.probe, self.prober = self.prober.found, None
+            for name, value in self.probe.items():
+                self.logger.record(f"probe/{name}", value)
 
     @property
     def agent(self) -> Continual:
@@ -177,6 +195,7 @@ class Recorder(BaseCallback):
             **self.visit.row(),
             **summary(self.seen),
             **{key.replace("/", "_"): value for key, value in (self.switch | self._firsts()).items()},
+            **{f"probe_{name}": value for name, value in self.probe.items()},
             "acted_on": round(self.agent.acted_on(), 4),
             "updates": self.agent.updates,
             "seconds": round(self.seconds, 2),

@@ -53,17 +53,17 @@ def learn(
 
 
 def _begin(experiment: Experiment, segment: Segment, agent: Continual | None, env: ContinualVecEnv) -> Continual:
-    """The agent that goes into the segment: at a switch told of it, or another, if every task has its own."""
-    begins_visit = segment.start == 0
-    hidden = experiment.sequence.switches == "hidden"
-    if agent is None or (experiment.run.fresh and begins_visit):
-        before = sum(earlier.steps for earlier in experiment.segments[: segment.index])
-        agent = experiment.make_agent(env, segment.seed(experiment.run.seed))
-        agent.num_timesteps = before
-    elif begins_visit and not hidden:
-        agent.on_switch()
-    if begins_visit and (experiment.run.fresh or not hidden):
-        agent.begin_task(experiment.budget(segment.visit))
-    elif segment.index == 0:
-        agent.begin_task(sum(each.steps for each in experiment.segments))  # to the learner it is all one task
+    """The agent that goes into the segment: as it was, or another, if every task has its own.
+
+    If switches are signalled the environments tell it of its task, else it is told here how long it has.
+    """
+    fresh = experiment.run.fresh and segment.start == 0
+    if agent is not None and not fresh:
+        return agent
+    before = sum(earlier.steps for earlier in experiment.segments[: segment.index])
+    agent = experiment.make_agent(env, segment.seed(experiment.run.seed))
+    agent.num_timesteps = before
+    if experiment.sequence.switches == "hidden":
+        total = sum(each.steps for each in experiment.segments)  # to the learner it is all one task
+        agent.begin_task(experiment.budget(segment.visit) if fresh else total)
     return agent

@@ -44,7 +44,8 @@ def test_info_says_the_task_at_every_step_and_the_return_at_an_end(counting: str
     assert env.step(TERMINATE)[-1] == place | whole
     env.reset()
     infos = [env.step(GO)[-1] for _ in range(14)]
-    assert infos == [place] * 14  # an episode cut by the switch has no return
+    begins = {"new_task": 1, "new_task_steps": 16}
+    assert infos == [place] * 13 + [place | begins]  # an episode cut by the switch has no return
     assert env.reset()[1] == place | {"task": 1}
 
 

@@ -93,7 +93,7 @@ def test_two_copies_of_a_preset_go_the_same_way_through_all_tasks(preset: str) -
 def test_no_observation_is_lost_between_episodes(counting: str) -> None:
     env = ContinualEnv(preset=counting, steps_per_task=100)
     first, info = env.reset()
-    assert info == {"task": 0, "env_id": ID, "task_id": 0}
+    assert info == {"task": 0, "env_id": ID, "task_id": 0, "new_task": 0, "new_task_steps": 100}
     assert first[1:].tolist() == [0, 0]
     for episode, (action, terminated, truncated) in enumerate(
         [(TERMINATE, True, False), (TRUNCATE, False, True), (BOTH, True, True)]
