@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("neoteny.runners.continual_rl", "train one agent on a sequence of tasks"),
     "sweep": ("neoteny.runners.sweep", "run methods × seeds, several at a time"),
     "report": ("neoteny.runners.report", "make tables and plots from finished runs"),
+    "attribute": ("neoteny.runners.attribute", "say which part of an agent its loss of plasticity sits in"),
     "benchmark": ("neoteny.runners.benchmark", "time agents, methods and environments"),
     "check": ("neoteny.envs.checker", "hold a task sequence of your own to what it promises"),
 }

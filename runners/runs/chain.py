@@ -7,7 +7,6 @@ checkpoint before: a run that is killed and started again gives the same numbers
 
 from __future__ import annotations
 
-import torch
 from stable_baselines3.common.logger import Logger
 
 from neoteny.agents import CheckpointError, Continual
@@ -48,9 +47,7 @@ class Chain:
 
     def run(self) -> None:
         """Learn segment after segment to the end of the sequence."""
-        torch.set_num_threads(self.experiment.run.threads)
-        torch.set_float32_matmul_precision(self.experiment.run.precision)
-        torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
+        self.experiment.set_up_torch()
         try:
             agent = self._resume()
             with self.folder.writing() as (tasks, logger), self._display() as display:
