@@ -10,10 +10,8 @@ import logging
 import sys
 
 try:
-    import yaml
-
     from neoteny.agents import NonFiniteError
-    from neoteny.configs import ConfigError
+    from neoteny.configs import ConfigError, dump_yaml
     from neoteny.envs import EnvironmentFault
     from neoteny.runners.experiments import parse
     from neoteny.runners.runs import Chain
@@ -31,7 +29,7 @@ def main(argv: "list[str]", prog: str = "continual_rl.py") -> int:
     """Run the command line ``argv`` of a program called ``prog``; the exit code."""
     experiment, options = parse(argv, (__doc__ or "").split("\n\n")[0], prog)
     if options.print_config:
-        print(yaml.safe_dump(experiment.plain, sort_keys=False, allow_unicode=True), end="")
+        print(dump_yaml(experiment.plain), end="")
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("neoteny").setLevel(logging.INFO)

@@ -15,11 +15,11 @@ from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, fie
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from neoteny.agents import Continual
-from neoteny.configs import ConfigError
-from neoteny.envs import ContinualVecEnv, Segment, Shift, TaskSequence, Visit
+from neoteny.agents import AGENTS, Continual
+from neoteny.configs import ConfigError, class_name
+from neoteny.envs import SHIFTS, ContinualVecEnv, Segment, Shift, TaskSequence, Visit
 from neoteny.envs.shifts import describe
-from neoteny.runners.experiments.regs import Reg
+from neoteny.runners.experiments.regs import Reg, settings
 from neoteny.runners.measures import find_metric
 
 
@@ -39,6 +39,9 @@ class Run:
             moment end truncated.
         timeout: seconds within which the processes of backend async have to answer.
         metrics: functions of your own that read numbers off the agent ten times in each task, as module:function.
+        keep_agents: keep the agent of each task's end in the run's folder, as agents/task-0001.safetensors, …, to be
+            evaluated or learned on from. On disk, for each task: the weights with the optimizer's state, about three
+            times the weights; and the replay buffer, if there is one, as far as it is filled.
     """
 
     seed: NonNegativeInt = 0
@@ -50,6 +53,7 @@ class Run:
     segment_steps: PositiveInt = 200_000
     timeout: PositiveFloat = 300.0
     metrics: tuple[str, ...] = ()
+    keep_agents: bool = False
 
     @field_validator("metrics")
     @classmethod
@@ -69,7 +73,6 @@ class Experiment:
         reg: a plasticity method for the whole agent, one per role, or None.
         run: how it is run.
         labels: what env, agent and reg are called, overrides included: the run folder's path.
-        plain: the same as nested plain data, complete: what ``config.yaml`` holds.
     """
 
     sequence: TaskSequence
@@ -78,7 +81,20 @@ class Experiment:
     reg: Reg
     run: Run
     labels: dict[str, str]
-    plain: dict[str, Any]
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The experiment as nested plain data, complete: what ``config.yaml`` holds.
+
+        :func:`~neoteny.runners.experiments.from_plain` is the way back.
+        """
+        return {
+            "env": {"fingerprint": self.sequence.fingerprint(), **plain(self.sequence)},
+            "agent": {"algorithm": class_name(self.algorithm, AGENTS), **plain(self.agent)},
+            "reg": plain(settings(self.reg)),
+            **plain(self.run),
+            "labels": dict(self.labels),
+        }
 
     @property
     def folder(self) -> Path:
@@ -183,9 +199,11 @@ class Experiment:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as nested plain data, for YAML."""
+    """Dataclasses, tuples and mappings as nested plain data, for YAML, from which they can be built again."""
+    if hasattr(value, "plain"):
+        return plain(value.plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = {"shift": value.name} if isinstance(value, Shift) else {}
+        name = {"shift": class_name(type(value), SHIFTS)} if isinstance(value, Shift) else {}
         return name | {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

@@ -2,5 +2,6 @@
 
 from neoteny.runners.runs.chain import Chain
 from neoteny.runners.runs.folder import RunFolder
+from neoteny.runners.runs.loading import LoadedRun, find_agent_file, load_run
 
-__all__ = ["Chain", "RunFolder"]
+__all__ = ["Chain", "LoadedRun", "RunFolder", "find_agent_file", "load_run"]

@@ -86,6 +86,8 @@ class Chain:
                 if key.endswith(("_mean", "_final")):
                     logger.record(f"task/{key}", row[key])
             recorder.begin_visit()
+            if self.experiment.run.keep_agents:  # before the checkpoint, without which the segment is learned again
+                self.folder.keep(agent, segment.visit.index)
         logger.dump(step)
         if agent.ep_info_buffer is not None:
             agent.ep_info_buffer.clear()

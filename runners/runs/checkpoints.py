@@ -33,9 +33,14 @@ class Checkpoints:
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def last(self) -> dict[str, Any] | None:
-        """The state saved with the last complete checkpoint."""
-        complete = self._complete()
-        return json.loads(complete[-1].read_text()) if complete else None
+        """The state saved with the last complete checkpoint; also while another process writes more of them."""
+        while complete := self._complete():
+            try:
+                state: dict[str, Any] = json.loads(complete[-1].read_text())
+                return state
+            except FileNotFoundError:  # dropped meanwhile, for a later one
+                continue
+        return None
 
     def _complete(self) -> list[Path]:
         return sorted(self.folder.glob("segment-*.json"), key=lambda path: int(path.stem.removeprefix("segment-")))

@@ -8,24 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch.utils.tensorboard import SummaryWriter
 
 from neoteny.agents import Continual
-from neoteny.configs import ConfigError, read_yaml
+from neoteny.configs import ConfigError, dump_yaml, read_yaml
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.tables import Table, read_rows, write_text
 
 #: Settings that a run may be gone on with otherwise.
-MAY_DIFFER = ("out", "device", "metrics", "timeout")
+MAY_DIFFER = ("out", "device", "metrics", "timeout", "keep_agents", "labels")
 
 
 class RunFolder:
     """The folder of a run, claimed: this process runs in it and no other, until it ends.
 
-    It holds ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events and
-    ``checkpoints/``. A table's rows and the events beyond the last checkpoint are dropped when the run goes on.
+    It holds ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
+    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``. A table's rows and the events beyond the last checkpoint
+    are dropped when the run goes on.
 
     Args:
         path: the folder; made, if it is not there.
@@ -52,7 +52,7 @@ class RunFolder:
             recorded = _flat(read_yaml(file))
             for key, value in _flat(self.settings).items():
                 there = recorded.get(key)
-                if there != value and key not in MAY_DIFFER:
+                if there != value and key.partition(".")[0] not in MAY_DIFFER:
                     raise ConfigError(
                         f"--out: {self.path} holds a run of other settings: {key} is {there!r} there and {value!r} "
                         f"here; choose another --out, or remove it"
@@ -67,7 +67,7 @@ class RunFolder:
             raise ConfigError(f"--out: another process is running in {self.path}") from error
 
     def _yaml(self) -> str:
-        return yaml.safe_dump(dict(self.settings), sort_keys=False, allow_unicode=True)
+        return dump_yaml(dict(self.settings))
 
     @property
     def agent(self) -> Path | None:
@@ -93,10 +93,19 @@ class RunFolder:
         finally:
             logger.close()
 
+    def keep(self, agent: Continual, visit: int) -> None:
+        """Keep the agent as it is after the visit with this index, replay buffer included, for good."""
+        agent.save(kept_agent(self.path, visit + 1), replay=True)
+
     def save(self, agent: Continual, state: dict[str, Any], resumable: bool) -> None:
         """Take a checkpoint; with what only a run that goes on needs, if it is ``resumable``."""
         self.checkpoints.save(state["segment"], agent, state, resumable)
         self.state = state
+
+
+def kept_agent(folder: Path, task: int) -> Path:
+    """Where ``--keep-agents`` keeps the agent as it was after a task; the first is 1."""
+    return folder / "agents" / f"task-{task:04d}.safetensors"
 
 
 class Events(TensorBoardOutputFormat):
