@@ -101,7 +101,9 @@ def main(argv: list[str], prog: str = "attribute.py") -> int:
     parser.add_argument("--task", type=int, required=True, metavar="N", help="the task to learn, the first being 1")
     parser.add_argument("--seeds", type=int, default=5, metavar="K", help="trials of each (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials at a time (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these, beside nothing and everything")
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME", help="only these, beside nothing and everything"
+    )
     options = parser.parse_args(argv)
     for name, least in (("seeds", 2), ("jobs", 1)):
         if (value := getattr(options, name)) < least:

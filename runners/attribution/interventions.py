@@ -130,7 +130,7 @@ def of_spectra(change: Callable[[Continual, Continual], dict[str, torch.Tensor]]
     return act
 
 
-#: By name, in the order of tables. ``everything`` is the fresh agent itself, see :mod:`neoteny.runners.attribution.trials`.
+#: By name, in the order of tables. What ``everything`` learns with is a fresh agent, see :func:`learn_after`.
 INTERVENTIONS: dict[str, Intervention] = {
     "nothing": Intervention("the agent as it is", nothing),
     **{part: Intervention(part.replace("-", "'s "), make_fresh(part)) for part in PARTS[:2]},

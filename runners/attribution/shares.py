@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
 
 
 def student(p: float, freedom: int) -> float:
-    """The quantile of Student's t with ``freedom`` degrees, from x = √freedom · tan θ with density ∝ cos^(freedom − 1) θ."""
+    """The quantile of Student's t: with f degrees of freedom x = √f · tan θ, where θ has a density ∝ cos^(f − 1) θ."""
     theta = np.linspace(-np.pi / 2, np.pi / 2, 200_001)
     mass = np.cumsum(np.cos(theta).clip(0) ** (freedom - 1))
     return math.sqrt(freedom) * math.tan(float(np.interp(p * mass[-1], mass, theta)))
@@ -42,10 +42,10 @@ def student(p: float, freedom: int) -> float:
 def tail(count: int) -> float:
     """The share of bootstrap samples beyond each end of a 95 % interval, of ``count`` seeds.
 
-    2.5 % is too much for a few: the percentile interval is then too short. This is the *expanded* percentile interval of
-    Hesterberg, "What Teachers Should Know about the Bootstrap", The American Statistician 2015 (arXiv 1411.5279), 5.3:
-    Φ(−√(n/(n − 1)) t), with t the quantile of Student's distribution with n − 1 degrees. For three seeds the interval is
-    from the lowest to the highest.
+    2.5 % is too much for a few: the percentile interval is then too short. This is the *expanded* percentile interval
+    of Hesterberg, "What Teachers Should Know about the Bootstrap", The American Statistician 2015 (arXiv 1411.5279):
+    Φ(−√(n/(n − 1)) t), with t the quantile of Student's distribution with n − 1 degrees of freedom. For three seeds the
+    interval is from the lowest to the highest.
     """
     t = student((1 + LEVEL) / 2, count - 1)
     return NormalDist().cdf(-math.sqrt(count / (count - 1)) * t)
@@ -87,7 +87,7 @@ class Attribution(NamedTuple):
 
 
 def attribute(areas: Mapping[str, Array]) -> Attribution:
-    """From the areas under the learning curves, (seeds) each by intervention, ``nothing`` and ``everything`` among them."""
+    """From the areas under the learning curves: by intervention, also ``nothing`` and ``everything``, (seeds) each."""
     nothing, everything = areas["nothing"], areas["everything"]
     gap = estimate(np.subtract, everything, nothing)
     shares = {}

@@ -50,7 +50,9 @@ def plot(file: Path, title: str, measure: str, areas: Mapping[str, Array], attri
     """What was reached after each intervention, a small dot per seed, and the shares of the gap."""
     panels = 2 if attribution.shares else 1
     height = 1.2 + 0.27 * len(areas)
-    figure, axes = plt.subplots(1, panels, figsize=(5.5 * panels, height), layout="constrained", sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, panels, figsize=(5.5 * panels, height), layout="constrained", sharey=True, squeeze=False
+    )
     for number, (name, values) in enumerate(areas.items()):
         axes[0, 0].plot(values, [-number] * len(values), "o", color="0.7", markersize=3.5)
         _bar(axes[0, 0], number, attribution.areas[name])

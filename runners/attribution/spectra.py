@@ -35,6 +35,7 @@ def hidden_layers(agent: Continual) -> dict[str, Layer]:
     }
 
 
+@torch.no_grad()
 def rescaled(agent: Continual, fresh: Continual) -> dict[str, Tensor]:
     """The hidden layers scaled to the fresh agent's largest singular values: Wₗ ← cₗWₗ, bₗ ← (Π_{i≤l} cᵢ) bₗ.
 
@@ -42,9 +43,9 @@ def rescaled(agent: Continual, fresh: Continual) -> dict[str, Tensor]:
     a network of ReLUs (or others with f(cx) = cf(x)) gives to its head is what it gave, times Π c: its form is kept.
     The product begins anew after a normalization and after an activation for which this does not hold (tanh).
 
-    The layers are the Linear and convolutional ones; those of recurrent layers and embeddings are left as they are. What
-    follows what is read off ``nn.Sequential``; in an encoder one follows another. A layer elsewhere stands alone: its
-    bias is scaled as its weight.
+    The layers are the Linear and convolutional ones; recurrent layers and embeddings are left as they are. What follows
+    what is read off ``nn.Sequential``; in an encoder one follows another. A layer elsewhere stands alone: its bias is
+    scaled as its weight.
 
     Returns:
         New values of weights and biases by name, those of target networks included.
@@ -89,14 +90,15 @@ def _scale(chain: Chain, product: float, factors: dict[str, float], values: dict
     for name, module in chain:
         if name in factors:
             product *= factors[name]
-            values[f"{name}.weight"] = module.weight * factors[name]
-            if module.bias is not None:
-                values[f"{name}.bias"] = module.bias * product
+            values[f"{name}.weight"] = module.get_parameter("weight") * factors[name]
+            if getattr(module, "bias", None) is not None:
+                values[f"{name}.bias"] = module.get_parameter("bias") * product
         elif not isinstance(module, HOMOGENEOUS):
             product = 1.0
     return product
 
 
+@torch.no_grad()
 def fresh_vectors(agent: Continual, fresh: Continual) -> dict[str, Tensor]:
     """The hidden layers with the fresh agent's singular vectors and their own singular values; biases are kept.
 
@@ -105,7 +107,8 @@ def fresh_vectors(agent: Continual, fresh: Continual) -> dict[str, Tensor]:
     Returns:
         New values of weights by name, those of target networks included.
     """
-    before, values = hidden_layers(fresh), {}
+    before = hidden_layers(fresh)
+    values: dict[str, Tensor] = {}
     names = {id(parameter): name for name, parameter in agent.policy.named_parameters()}
     for name, layer in hidden_layers(agent).items():
         part = layer.weights
