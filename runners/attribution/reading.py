@@ -17,38 +17,55 @@ PLACES = (
     *("optimizer", "replay", "normalization", "coefficients"),
 )
 #: Two places at once.
-PAIRS = ("heads", "torsos")
-#: Questions to the spectra of the hidden layers.
-SPECTRA = {"rescale": "the old scale of the hidden layers", "spectrum": "the old singular vectors of the hidden layers"}
+PAIRS = {"heads": PLACES[:2], "torsos": PLACES[2:4]}
+#: What interventions on all hidden layers ask about.
+SPECTRA = {
+    "rescale": "The scale of the hidden layers (σ₁)",
+    "spectrum": "Where the hidden layers' singular vectors point",
+}
+VERDICTS = {1: "is part of it", 0: "is not shown to be part of it", -1: "is worth keeping"}
+#: Smaller shares are not named, however sure they are.
+LEAST = 0.05
 
 
 def areas_of(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Array]]:
-    """The measure, and its mean over the task by intervention and seed; NaN where a trial is missing or diverged.
+    """The measure, and its mean over the task by intervention and seed; NaN where a trial is missing or has none.
 
-    The measure is the headline of the run's tables; if a trial has none of it, since no episode came to its end, reward
-    per step.
+    The measure is the headline of the run's tables. If no seed has it both for ``nothing`` and for ``everything``, as
+    where no episode came to its end, it is the reward per step.
     """
-    learned = [row for row in rows if row.get("headline")]
-    headline = learned[0]["headline"] if learned else "return"
-    measure = headline if all(np.isfinite(_number(row, headline)) for row in learned) else "reward_rate"
+    headlines = [row["headline"] for row in rows if row.get("headline")]
+    for measure in (*headlines[:1], "reward_rate"):
+        areas = _areas(rows, measure)
+        if np.isfinite(areas["nothing"] + areas["everything"]).any():
+            break
+    return measure, areas
+
+
+def _areas(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Array]:
     seeds = 1 + max(int(row["trial"]) for row in rows)
     areas = {name: np.full(seeds, np.nan) for name in INTERVENTIONS if any(r["intervention"] == name for r in rows)}
     for row in rows:
         areas[row["intervention"]][int(row["trial"])] = _number(row, measure)
-    return measure, areas
+    return areas
 
 
 def _number(row: Mapping[str, Any], measure: str) -> float:
     return float(row.get(f"{measure}_mean") or "nan")
 
 
+def sign(share: Estimate) -> int:
+    """1 or -1 where the interval lies above or below 0 and the share is not negligible, else 0."""
+    return share.sign if abs(share.middle) >= LEAST else 0
+
+
 def named(attribution: Attribution) -> list[str]:
-    """The places whose share is above 0, the largest first; a pair only if neither of its two is among them."""
-    shares = attribution.shares
-    found = [name for name in PLACES if name in shares and shares[name].sign > 0]
-    of_pair = {"heads": PLACES[:2], "torsos": PLACES[2:4]}
-    found += [p for p in PAIRS if p in shares and shares[p].sign > 0 and not {*of_pair[p]} & {*found}]
-    return sorted(found, key=lambda name: -shares[name].middle)
+    """The places with a share, the largest first; of a pair only if neither of its two has one."""
+    found = [name for name, share in attribution.shares.items() if name in PLACES and sign(share) > 0]
+    for pair, two in PAIRS.items():
+        if pair in attribution.shares and sign(attribution.shares[pair]) > 0 and not {*two} & {*found}:
+            found.append(pair)
+    return sorted(found, key=lambda name: -attribution.shares[name].middle)
 
 
 def in_plain_words(measure: str, attribution: Attribution) -> list[str]:
@@ -62,21 +79,20 @@ def in_plain_words(measure: str, attribution: Attribution) -> list[str]:
     if not gap.sign:
         return [f"{about} Its interval includes 0: there is no gap to explain, and shares are not given."]
     what = "loss" if gap.sign > 0 else "advantage over a fresh agent"
-    found = named(attribution)
+    found = [f"{name} ({shares[name]})" for name in named(attribution)]
+    lines = [about]
     if found:
-        first, *others = [f"{name} ({shares[name]})" for name in found]
-        text = f"The {what} sits in the {first}: so much of the gap is gone if that alone is fresh."
-        if others:
-            text += f" Other parts with a share above 0: {', '.join(others)}."
+        lines.append(f"The {what} sits in the {found[0]}: so much of the gap is gone if that alone is fresh.")
     else:
-        text = f"The {what} sits in no part alone: no share is above 0."
-    lines = [about, text]
-    if against := [name for name in PLACES + PAIRS if name in shares and shares[name].sign < 0]:
-        lines.append(f"A fresh one is worse than the old: {', '.join(f'{n} ({shares[n]})' for n in against)}.")
-    for name, of_them in SPECTRA.items():
+        lines.append(f"The {what} sits in no part alone: no share is above 0.")
+    if found[1:]:
+        lines.append(f"Other parts with a share above 0: {', '.join(found[1:])}.")
+    against = [name for name, share in shares.items() if name not in SPECTRA and sign(share) < 0]
+    if against:
+        lines.append(f"With a fresh one the gap is wider: {', '.join(f'{name} ({shares[name]})' for name in against)}.")
+    for name, subject in SPECTRA.items():
         if name in shares:
-            part = {1: "is part of it", 0: "is not seen to matter", -1: "is of use"}[shares[name].sign]
-            lines.append(f"{of_them.capitalize()} {part}: {name} has a share of {shares[name]}.")
+            lines.append(f"{subject} {VERDICTS[sign(shares[name])]}: {name} has a share of {shares[name]}.")
     return lines
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,14 @@ from neoteny.runners.experiments import Experiment
 from neoteny.runners.runs.display import Display
 from neoteny.runners.runs.recorder import Recorder
 from neoteny.runners.runs.segment import learn
+
+
+@contextmanager
+def _told_before() -> Iterator[None]:
+    """What stable-baselines3 says of the run's settings is not said again in every trial."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="You have specified a mini-batch size")
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +67,7 @@ class Switch:
         """The new agent of a trial: that with which ``--fresh`` would begin the task, if the trial is 0."""
         return self.experiment.make_agent(env, self.segments(trial)[0].seed(self.experiment.run.seed))
 
+    @_told_before()
     def left_out(self) -> dict[str, str]:
         """Why interventions cannot be made in this agent, by name."""
         env = self.make_env(0)
@@ -71,6 +83,7 @@ class Switch:
         return found
 
 
+@_told_before()
 def learn_after(switch: Switch, intervention: str, trial: int) -> dict[str, Any]:
     """The visit's row, as in ``tasks.csv``, of the agent that learns the task after an intervention.
 
