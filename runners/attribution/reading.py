@@ -51,7 +51,8 @@ def _areas(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Array]:
 
 
 def _number(row: Mapping[str, Any], measure: str) -> float:
-    return float(row.get(f"{measure}_mean") or "nan")
+    value = row.get(f"{measure}_mean", "")
+    return float("nan" if value == "" else value)
 
 
 def sign(share: Estimate) -> int:
