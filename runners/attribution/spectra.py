@@ -50,7 +50,7 @@ def rescaled(agent: Continual, fresh: Continual) -> dict[str, Tensor]:
     Returns:
         New values of weights and biases by name, those of target networks included.
     """
-    layers, before = hidden_layers(agent), hidden_layers(fresh)
+    layers, before = hidden_layers(agent), {layer.name: layer for layer in layers_of(fresh.policy)}
     factors = {
         name: float(_largest(before[name]) / sigma) if (sigma := _largest(layer)) > 0 else 1.0
         for name, layer in layers.items()
@@ -107,7 +107,7 @@ def fresh_vectors(agent: Continual, fresh: Continual) -> dict[str, Tensor]:
     Returns:
         New values of weights by name, those of target networks included.
     """
-    before = hidden_layers(fresh)
+    before = {layer.name: layer for layer in layers_of(fresh.policy)}
     values: dict[str, Tensor] = {}
     names = {id(parameter): name for name, parameter in agent.policy.named_parameters()}
     for name, layer in hidden_layers(agent).items():
