@@ -77,6 +77,8 @@ def in_plain_words(measure: str, attribution: Attribution) -> list[str]:
         f"A fresh agent has a mean {words} of {areas['everything'].middle:.3g} in this task, the agent as it is "
         f"{areas['nothing'].middle:.3g}: a gap of {_three(gap)}."
     )
+    if not np.isfinite(gap.middle):
+        return [f"{about.partition(':')[0]}. The gap is not known: no seed has a number for both."]
     if not gap.sign:
         return [f"{about} Its interval includes 0: there is no gap to explain, and shares are not given."]
     what = "loss" if gap.sign > 0 else "advantage over a fresh agent"

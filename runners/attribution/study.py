@@ -30,6 +30,7 @@ from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.attribution.trials import Switch, learn_after
 from neoteny.runners.experiments import from_plain
+from neoteny.runners.measures import in_words
 from neoteny.runners.runs.tables import write_text
 
 Row = dict[str, Any]
@@ -152,8 +153,7 @@ def _progress(total: int, missing: int) -> Iterator[Any]:
             nonlocal done
             done += 1
             progress.advance(bar)
-            area = row.get(f"{row.get('headline')}_mean")
-            found = row["note"] if area is None else f"{row['headline'].replace('_', ' ')} {area:.3f}"
+            found = row.get("note") or f"{in_words(row['headline'])} {row[row['headline'] + '_mean']:.3f}"
             text = f"{done:>3}/{total}  {row['intervention']:<14} seed {row['trial']}  {found}"
             progress.console.print(text, highlight=False)
 
