@@ -36,23 +36,8 @@ from neoteny import configs
 from neoteny.agents import CheckpointError
 from neoteny.configs import ConfigError
 from neoteny.envs import EnvironmentFault
-from neoteny.runners.attribution import INTERVENTIONS, Study, Switch, plot, print_table, read, write_table
-from neoteny.runners.experiments import read_experiment
+from neoteny.runners.attribution import INTERVENTIONS, Study, find_switch, plot, print_table, read, write_table
 from neoteny.runners.experiments.command_line import Parser
-from neoteny.runners.runs import find_agent_file
-
-
-def find_switch(run: Path, task: int) -> Switch:
-    """The switch into the ``task``-th task of the run, counted from 1.
-
-    Raises:
-        ConfigError: this is no run, it has no such task, or the agent before it was not kept.
-    """
-    experiment = read_experiment(run)
-    tasks = len(experiment.sequence.visits)
-    if not 1 <= task <= tasks:
-        raise ConfigError(f"--task: a number from 1 to {tasks} is needed, got {task}")
-    return Switch(experiment, task - 1, find_agent_file(run, task - 1) if task > 1 else None)
 
 
 def choose(only: Sequence[str], left_out: dict[str, str]) -> list[str]:

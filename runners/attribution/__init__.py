@@ -4,13 +4,14 @@ from neoteny.runners.attribution.interventions import INTERVENTIONS, NotThereErr
 from neoteny.runners.attribution.reading import named, read
 from neoteny.runners.attribution.shown import plot, print_table, write_table
 from neoteny.runners.attribution.study import Study
-from neoteny.runners.attribution.trials import Switch, learn_after
+from neoteny.runners.attribution.trials import Switch, find_switch, learn_after
 
 __all__ = [
     "INTERVENTIONS",
     "NotThereError",
     "Study",
     "Switch",
+    "find_switch",
     "learn_after",
     "named",
     "plot",

@@ -51,9 +51,9 @@ class Study:
         ConfigError: the folder holds trials of another agent, or another process works in it.
     """
 
-    def __init__(self, run: Path, switch: Switch):
+    def __init__(self, run: str | Path, switch: Switch):
         self.switch = switch
-        self.folder = run / "attribution" / f"task-{switch.task + 1:04d}"
+        self.folder = Path(run) / "attribution" / f"task-{switch.task + 1:04d}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / "trials.csv"
         self.agent = _fingerprint(switch)

@@ -12,9 +12,11 @@ from typing import Any
 from stable_baselines3.common.logger import Logger
 
 from neoteny.agents import Continual, NonFiniteError
+from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, Segment
 from neoteny.runners.attribution.interventions import INTERVENTIONS, NotThereError
-from neoteny.runners.experiments import Experiment
+from neoteny.runners.experiments import Experiment, read_experiment
+from neoteny.runners.runs import find_agent_file
 from neoteny.runners.runs.display import Display
 from neoteny.runners.runs.recorder import Recorder
 from neoteny.runners.runs.segment import learn
@@ -81,6 +83,19 @@ class Switch:
         finally:
             env.close()
         return found
+
+
+def find_switch(run: str | Path, task: int) -> Switch:
+    """The switch into the ``task``-th task of the run, counted from 1.
+
+    Raises:
+        ConfigError: this is no run, it has no such task, or the agent before it was not kept.
+    """
+    experiment = read_experiment(run)
+    tasks = len(experiment.sequence.visits)
+    if not 1 <= task <= tasks:
+        raise ConfigError(f"--task: a number from 1 to {tasks} is needed, got {task}")
+    return Switch(experiment, task - 1, find_agent_file(run, task - 1) if task > 1 else None)
 
 
 @_told_before()

@@ -1,4 +1,4 @@
-"""Rescaled layers keep the network's form; fresh vectors keep the spectrum. Against numpy and the networks themselves."""
+"""Rescaled layers keep the form, fresh vectors the spectrum: against numpy and the networks themselves."""
 
 import numpy as np
 import pytest
