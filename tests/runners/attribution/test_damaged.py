@@ -94,12 +94,12 @@ def test_the_damaged_part_is_named(part, seed, make_run, tmp_path):
         DAMAGES[part](agent)
     agent.save(run / "agents/task-0001.safetensors")
     others = PARTS if AGENTS else (part, PARTS[PARTS.index(part) - 1])
-    assert named(study(run, 2, 5 if AGENTS else 4, others))[0] == part
+    assert named(study(run, 2, 4, others))[0] == part
 
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(AGENTS or 1))
 def test_an_undamaged_agent_has_no_loss_in_its_first_task(seed, make_run):
-    found = study(make_run(seed, 6144), 1, 5 if AGENTS else 4, PARTS if AGENTS else PARTS[:2])
+    found = study(make_run(seed, 6144), 1, 4, PARTS if AGENTS else PARTS[:2])
     assert found.areas["everything"].middle > 60  # it has learned, by three times what chance gives
     assert found.shares == {}
