@@ -144,7 +144,9 @@ class DQN(ClosedForm, Continual, sb3.DQN):
         deterministic: bool = False,
     ) -> tuple[np.ndarray[Any, Any], tuple[np.ndarray[Any, Any], ...] | None]:
         """Greedy actions if ``deterministic``, else ε-greedy actions, independently in each environment."""
-        if deterministic or not self.policy.is_vectorized_observation(observation):
+        update, _ = self._closed_form()
+        plain = isinstance(observation, np.ndarray) and observation.shape[1:] == self.observation_space.shape
+        if deterministic or not (plain or self.policy.is_vectorized_observation(observation)):
             return super().predict(observation, state, episode_start, deterministic)
         batch = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
         # The global generator, as in stable-baselines3: with one environment the draws are the same.
@@ -152,6 +154,9 @@ class DQN(ClosedForm, Continual, sb3.DQN):
         samples = [self.action_space.sample() for _ in range(explores.sum())]
         if explores.all():
             return np.array(samples), state
-        actions, state = self.policy.predict(observation, state, episode_start, deterministic)
+        if plain and update is not None:
+            actions = update.greedy(observation)
+        else:
+            actions, state = self.policy.predict(observation, state, episode_start, deterministic)
         actions[explores] = samples
         return actions, state

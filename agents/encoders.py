@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
@@ -41,6 +42,12 @@ class OneHot(BaseFeaturesExtractor):
         self.register_buffer(
             "offsets", (sizes.flatten().cumsum(0) - sizes.flatten() - low.flatten()).int(), persistent=False
         )
+        widths = sizes.flatten().numpy()
+        self.low = low.flatten().numpy()
+        self.entry = np.repeat(np.arange(len(widths)), widths)  # of each feature
+        self.value = np.arange(self.features_dim) - self.offsets.numpy()[self.entry]  # at which it is 1
+        self.bits = next((kind for kind in (np.uint16, np.uint64) if widths.max() <= 8 * kind().itemsize), None)
+        self.bit = (self.value - self.low[self.entry]).astype(self.bits or int)
         self.places: list[int] = []
         self.table: Tensor | None = None
         if (low == low[0]).all() and (sizes == sizes[0]).all() and sizes[0].prod() <= TABLE:
@@ -71,16 +78,21 @@ class OneHot(BaseFeaturesExtractor):
         """The encoding without the features that are 0 in the whole batch, (batch, columns), and which ones these are.
 
         Of MiniGrid's 980 features a quarter to a half are somewhere 1 in a rollout. The others need no arithmetic.
+        In numpy, whose operations on bytes are faster than torch's.
         """
-        indices = observations.flatten(1).int() + self.offsets
-        present = torch.bincount(indices.flatten(), minlength=self.features_dim) > 0
-        columns = present.nonzero()[:, 0]
-        places = (present.cumsum(0) - 1).index_select(0, indices.flatten()).view_as(indices)
-        rows, width = len(indices), len(columns)
-        places += torch.arange(0, rows * width, width, device=places.device)[:, None]
-        return torch.zeros(rows * width, device=places.device).index_fill_(0, places.flatten(), 1.0).view(
-            rows, -1
-        ), columns
+        rows = observations.flatten(1).numpy()
+        columns = self._present(rows).nonzero()[0]
+        encoding = rows.take(self.entry[columns], 1) == self.value[columns].astype(rows.dtype)
+        return torch.from_numpy(encoding.astype(np.float32)), torch.from_numpy(columns)
+
+    def _present(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which features are 1 in one of ``rows``, (batch, entries): 0 for the others, (features_dim)."""
+        if self.bits is None:
+            indices = rows.astype(np.int64) + self.offsets.numpy()
+            return np.bincount(indices.ravel(), minlength=self.features_dim)
+        levels = np.subtract(rows, self.low, dtype=self.bits, casting="unsafe")
+        seen: np.ndarray[Any, Any] = np.bitwise_or.reduce(np.left_shift(1, levels, dtype=self.bits), 0)
+        return seen[self.entry] >> self.bit & self.bits(1)
 
 
 def one_hot_fits(space: spaces.Space[Any]) -> bool:

@@ -51,6 +51,7 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
     )
     parser.add_argument("--num-envs", type=int, help="environments in parallel (default: the agent's, or 8)")
     parser.add_argument("--rounds", type=int, default=12, help="timed slices per contender (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="where agents learn: cpu, cuda, ... (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads (default: %(default)s)")
     parser.add_argument(
         "--precision",

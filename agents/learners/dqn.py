@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3 import DQN
 from stable_baselines3.dqn.policies import QNetwork
 from torch import Tensor
 
 from neoteny.agents.learners.flat import Flat, Gathered
+from neoteny.agents.learners.graphs import Pause, Recorded
 from neoteny.agents.learners.lanes import Lanes, Shape
 from neoteny.agents.learners.off_policy import OffPolicyUpdate
 from neoteny.agents.learners.reading import compact_of, same_methods
@@ -40,6 +43,7 @@ class DQNUpdate(OffPolicyUpdate):
         self.held = Gathered(self.target.groups())
         self.online.bind(self.flat.values, self.flat.gradients)
         self.target.bind(self.held.values)
+        self._recorded = Recorded(self._parts, agent.device)
 
     def intact(self) -> bool:
         """Whether the networks are still what was read."""
@@ -47,17 +51,23 @@ class DQNUpdate(OffPolicyUpdate):
         return mine and all(part.intact() for part in (self.shape, self.flat, self.held))
 
     @torch.no_grad()
+    def greedy(self, observations: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The actions of the largest values, (batch), with fewer calls than ``policy.predict``."""
+        features, self.online.columns = self.encode(torch.as_tensor(observations, device=self.agent.device))
+        return self.online.forward(features, keep=False)[0].argmax(1).cpu().numpy()
+
     def update(self, batch: Any, step: int) -> Tensor:
+        agent = self.agent
+        discounts = agent.gamma if batch.discounts is None else batch.discounts
+        return self._recorded(batch._replace(discounts=None), discounts, agent.max_grad_norm)
+
+    @torch.no_grad()
+    def _parts(self, batch: Any, discounts: Tensor | float, largest: float) -> Iterator[Pause]:
         """One step on a minibatch of transitions (s, a, r, s').
 
         With the error δ = Q(s, a) − r − γ(1 − done) max Q_target(s', ·), the loss is the mean of δ²/2 where |δ| < 1,
         else |δ| − 1/2. So ∂loss/∂Q(s, a) = clip(δ, −1, 1)/n.
-
-        Returns:
-            The loss.
         """
-        agent = self.agent
-        discount = agent.gamma if batch.discounts is None else batch.discounts
         features, columns = self.encode(torch.cat([batch.observations, batch.next_observations]))
         self.online.columns = self.target.columns = columns
         now, later = features.chunk(2)
@@ -67,15 +77,14 @@ class DQNUpdate(OffPolicyUpdate):
             next_values = next_values.gather(1, best)
         else:
             next_values = next_values.amax(1, keepdim=True)
-        wanted = torch.addcmul(batch.rewards, 1 - batch.dones, next_values * discount)
+        wanted = torch.addcmul(batch.rewards, 1 - batch.dones, next_values * discounts)
         values = self.online.forward(now)
         taken = batch.actions.long()
         chosen = values[0].gather(1, taken)
         error = chosen - wanted
         self.online.backward(torch.zeros_like(values).scatter_(2, taken[None], error.clamp(-1, 1)[None] / len(error)))
-        self.flat.clip_(agent.max_grad_norm)
-        self.flat.step()
-        return torch.nn.functional.smooth_l1_loss(chosen, wanted)
+        self.flat.clip_(largest)
+        yield self.flat.step, torch.nn.functional.smooth_l1_loss(chosen, wanted)
 
     def log(self, losses: list[Tensor]) -> None:
         self.agent.logger.record("train/loss", torch.stack(losses).mean().item())

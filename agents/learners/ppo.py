@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from neoteny.agents.learners.flat import Flat
+from neoteny.agents.learners.graphs import Pause, Recorded
 from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError, defines_both
 from neoteny.agents.learners.reading import compact_of, same_methods
 
@@ -109,6 +111,7 @@ class PPOUpdate:
         for part, of in zip(parts, groups, strict=False):
             part.bind([next(values) for _ in of], [next(gradients) for _ in of])
         self.actions = Gaussian(next(values)[0], next(gradients)[0]) if gaussian else Categorical()
+        self._recorded = Recorded(self._parts, agent.device)
 
     def intact(self) -> bool:
         """Whether the network is still what was read."""
@@ -164,6 +167,7 @@ class PPOUpdate:
         clip = agent.clip_range(left)
         clip_values = None if agent.clip_range_vf is None else agent.clip_range_vf(left)
         hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+        constants = (agent.max_grad_norm, agent.ent_coef, agent.vf_coef, agent.normalize_advantage)
         watched = any((*hooks, _global_optimizer_pre_hooks, _global_optimizer_post_hooks))
         means: list[Tensor] = []
         stops = False
@@ -174,7 +178,10 @@ class PPOUpdate:
                 epoch_begins = len(means)
                 for batch in buffer.get(agent.batch_size):
                     intact = not watched or self.intact()
-                    means.append(self.differentiate(batch, clip, clip_values, intact))
+                    if intact:
+                        means.append(self._recorded(batch, clip, clip_values, *constants))
+                    else:
+                        means.append(self.differentiate(batch, clip, clip_values, False))
                     kl = float(means[-1][3]) if agent.target_kl is not None else 0.0
                     stops = agent.target_kl is not None and kl > 1.5 * agent.target_kl
                     if stops:
@@ -182,7 +189,6 @@ class PPOUpdate:
                             print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
                         break
                     if intact:
-                        self.flat.clip_(agent.max_grad_norm)
                         self.flat.step()
                     else:
                         torch.nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
@@ -191,6 +197,12 @@ class PPOUpdate:
                 if stops:
                     break
         self._log(torch.stack(means).cpu().numpy(), epoch_begins, clip, clip_values)
+
+    def _parts(self, batch: Any, clip: float, clip_values: float | None, largest: float, *_: float) -> Iterator[Pause]:
+        """The gradient, and the means that :meth:`differentiate` returns. Further settings are read off the agent."""
+        means = self.differentiate(batch, clip, clip_values, True)
+        self.flat.clip_(largest)
+        yield None, means
 
     def differentiate(self, batch: Any, clip: float, clip_values: float | None, intact: bool) -> Tensor:
         """Write the gradient of the loss on a minibatch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, Actor
 from torch import Tensor
 
 from neoteny.agents.learners.flat import Flat, Gathered, check
+from neoteny.agents.learners.graphs import Pause, Recorded
 from neoteny.agents.learners.lanes import Lanes, Shape, UnreadableError
 from neoteny.agents.learners.off_policy import OffPolicyUpdate
 from neoteny.agents.learners.reading import encoder_of, same_methods
@@ -102,6 +104,7 @@ class SACUpdate(OffPolicyUpdate):
         self.heads.bind(values[at:], gradients[at:])
         self.critic.bind(self.critic_flat.values, self.critic_flat.gradients)
         self.target.bind(self.held.values)
+        self._recorded = Recorded(self._parts, agent.device)
 
     def intact(self) -> bool:
         """Whether the networks are still what was read."""
@@ -117,47 +120,65 @@ class SACUpdate(OffPolicyUpdate):
         epsilon = self.agent.actor.action_dist.epsilon
         return Sample.of(self.heads.forward(self.latent.forward(features, keep)[0], keep), noise, epsilon)
 
-    @torch.no_grad()
     def update(self, batch: Any, step: int) -> Tensor:
+        """Returns α and the losses of the critics, of the actor and, where it is learned, of α."""
+        agent: Any = self.agent
+        discounts = agent.gamma if batch.discounts is None else batch.discounts
+        parameter = next(agent.actor.parameters())
+        shape = (len(batch.rewards), self.heads.layers[0][0].out_features)
+        noise = [torch.randn(shape, device=parameter.device, dtype=parameter.dtype) for _ in range(2)]
+        coefficient = None if self.entropy_flat is not None else agent.ent_coef_tensor
+        tau = agent.tau if step % agent.target_update_interval == 0 else None
+        return self._recorded(batch._replace(discounts=None), discounts, noise, coefficient, agent.target_entropy, tau)
+
+    @torch.no_grad()
+    def _parts(
+        self,
+        batch: Any,
+        discounts: Tensor | float,
+        noise: list[Tensor],
+        coefficient: Tensor | None,
+        target_entropy: float,
+        tau: float | None,
+    ) -> Iterator[Pause]:
         """One step of all optimizers on a minibatch of transitions (s, a, r, s').
 
         The entropy coefficient α has the loss −log α · mean(log π + H̄). Each critic has ½ mean(Q(s, a) − y)², where
         y = r + γ(1 − done)(min Q_target(s', a') − α log π(a')). The actor has mean(α log π − min Q(s, a)), a drawn.
-
-        Returns:
-            α and the losses of the critics, of the actor and, where it is learned, of α.
+        The target networks follow the critics by ``tau``, if it is not None.
         """
         agent: Any = self.agent
-        discount = agent.gamma if batch.discounts is None else batch.discounts
         now, later = self.encode(batch.observations), self.encode(batch.next_observations)
-        shape = (len(now), self.heads.layers[0][0].out_features)
-        noise, next_noise = (torch.randn(shape, device=now.device, dtype=now.dtype) for _ in range(2))
-        following, drawn = self.act(later, next_noise, keep=False), self.act(now, noise)
+        following, drawn = self.act(later, noise[1], keep=False), self.act(now, noise[0])
         logged = []
-        learned = self.entropy_flat is not None
-        coefficient = agent.log_ent_coef.detach().exp() if learned else agent.ent_coef_tensor
-        if self.entropy_flat is not None:
-            gap = (drawn.log_prob + agent.target_entropy).mean()
+        if coefficient is None:
+            assert self.entropy_flat is not None
+            coefficient = agent.log_ent_coef.detach().exp()
+            gap = (drawn.log_prob + target_entropy).mean()
             logged.append(-agent.log_ent_coef.detach() * gap)
             self.entropy_flat.gradient.fill_(-gap)
-            self.entropy_flat.step()
         next_values = self.target.forward(torch.cat([later, following.actions], 1), keep=False).amin(0)
-        soft = (next_values - coefficient * following.log_prob) * discount
+        soft = (next_values - coefficient * following.log_prob) * discounts
         wanted = torch.addcmul(batch.rewards, 1 - batch.dones, soft)
         error = self.critic.forward(torch.cat([now, batch.actions], 1)) - wanted
         self.critic.backward(error / len(now))
-        self.critic_flat.step()
+        yield self._step_critics, None
         lowest, which = self.critic.forward(torch.cat([now, drawn.actions], 1)).min(0, keepdim=True)
         to_values = error.new_zeros(error.shape).scatter_(0, which, -1 / len(now))
         to_inputs = self.critic.backward(to_values, inputs=True, weights=False).sum(0)
         to_outputs = drawn.backward(to_inputs[:, now.shape[1] :], coefficient / len(now))
         self.latent.backward(self.heads.backward(to_outputs, inputs=True).sum(0, keepdim=True))
-        self.actor_flat.step()
-        if step % agent.target_update_interval == 0:
-            self.held.buffer.mul_(1 - agent.tau).add_(self.critic_flat.buffer, alpha=agent.tau)
+        if tau is not None:
+            self.held.buffer.mul_(1 - tau).add_(self.critic_flat.buffer, alpha=tau)
         actor_loss = (coefficient * drawn.log_prob - lowest[0]).mean()
         critic_loss = error.square().mean(1).sum() * 0.5
-        return torch.cat([t.reshape(1) for t in (coefficient, critic_loss, actor_loss, *logged)])
+        parts = (coefficient, critic_loss, actor_loss, *logged)
+        yield self.actor_flat.step, torch.cat([part.reshape(1) for part in parts])
+
+    def _step_critics(self) -> None:
+        if self.entropy_flat is not None:
+            self.entropy_flat.step()
+        self.critic_flat.step()
 
     def log(self, found: list[Tensor]) -> None:
         means = torch.stack(found).mean(0).tolist()

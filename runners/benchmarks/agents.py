@@ -28,7 +28,7 @@ from neoteny.envs.suites.minigrid import CellImage
 from neoteny.plasticity import Method, Penalty, Spectral
 from neoteny.plasticity.singular_values import EARLY
 from neoteny.runners.benchmarks.timing import Seconds, Slice, figures, measure, show, texts
-from neoteny.runners.experiments import find_agent
+from neoteny.runners.experiments import find_agent, find_device
 
 Agent = TypeVar("Agent", bound=Continual)
 
@@ -73,7 +73,7 @@ class PlainSpectral(Spectral):
     """The same penalty as one would first write it: one step of power iteration and autograd, layer by layer."""
 
     def setup(self) -> None:
-        self._left = {name: torch.ones(len(matrix)) for name, matrix in self._matrices().items()}
+        self._left = {name: matrix.new_ones(len(matrix)) for name, matrix in self._matrices().items()}
 
     def value(self) -> Tensor:
         found = []
@@ -99,10 +99,12 @@ def our_env(env_id: str, num_envs: int) -> VecEnv:
     return ContinualVecEnv(TaskSequence(tasks=(Task(env_id, 10**12),)), num_envs)
 
 
-def contenders(name: str, env_id: str, num_envs: int, config: AgentConfig) -> dict[str, Callable[[], BaseAlgorithm]]:
+def contenders(
+    name: str, env_id: str, num_envs: int, config: AgentConfig, device: str = "cpu"
+) -> dict[str, Callable[[], BaseAlgorithm]]:
     """Who takes part, by name; the first is what the others are compared with."""
     stock = STOCK[name].algorithm
-    arguments = config.arguments() | STOCK[name].same_work(config) | {"device": "cpu", "seed": 0}
+    arguments = config.arguments() | STOCK[name].same_work(config) | {"device": device, "seed": 0}
     network = arguments["policy_kwargs"]
     is_minigrid = env_id.startswith("MiniGrid")
     one_hot = {"features_extractor_class": OneHot, "normalize_images": False}
@@ -142,6 +144,8 @@ def training(agent: BaseAlgorithm, steps: int) -> Slice:
         before = agent.num_timesteps
         first = 0 if before else getattr(agent, "learning_starts", 0)
         agent.learn(first + steps, reset_num_timesteps=False)
+        if agent.device.type == "cuda":
+            torch.cuda.synchronize(agent.device)
         return agent.num_timesteps - before
 
     return train
@@ -151,13 +155,14 @@ def compare_agents(options: argparse.Namespace) -> dict[str, Any]:
     """Measure agents, print a table per width of their hidden layers, and return their numbers.
 
     Raises:
-        ConfigError: the environment or the agent is not known.
+        ConfigError: the environment or the agent is not known, or the device not there.
     """
     settings = configs.load("agents", options.agent)[1]
     algorithm = find_agent(settings)
     name = settings.pop("algorithm")
     stock = configs.choose("--agent: algorithm", name, STOCK)
     env_id = options.env_id or stock.env_id
+    device = str(find_device(options.device))
     try:
         our_env(env_id, 1).close()
     except ConfigError as error:
@@ -169,13 +174,13 @@ def compare_agents(options: argparse.Namespace) -> dict[str, Any]:
         num_envs = options.num_envs or config.num_envs
         rollout = config.rollout_length * num_envs
         steps = -(-stock.slice // rollout) * rollout
-        makers = contenders(name, env_id, num_envs, config)
+        makers = contenders(name, env_id, num_envs, config, device)
         slices = {contender: training(make(), steps) for contender, make in makers.items()}
         with Progress(console=Console(stderr=True)) as progress:
             seconds = measure(slices, options.rounds, progress)
         title = (
             f"{options.agent.upper()} on {env_id}, {num_envs} environments, hidden layers {[*config.network.hidden]}, "
-            f"torch threads {options.threads}, {options.rounds} rounds"
+            f"{device}, torch threads {options.threads}, {options.rounds} rounds"
         )
         found.append({"title": title, "contenders": tabulate(title, seconds)})
     return found[0] if len(found) == 1 else {"widths": found}

@@ -105,8 +105,7 @@ class Experiment:
 
     @property
     def device(self) -> torch.device:
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(auto if self.run.device == "auto" else self.run.device)
+        return find_device(self.run.device)
 
     @property
     def rollout(self) -> int:
@@ -180,13 +179,7 @@ class Experiment:
         Raises:
             ConfigError: the device is not there, or the folder cannot be written.
         """
-        try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-            raise ConfigError(
-                f"--device: {self.run.device!r} is not there; this machine has {', '.join(here)}"
-            ) from error
+        find_device(self.run.device)
         try:
             parent = self.folder.absolute()
             while not parent.exists():
@@ -196,6 +189,21 @@ class Experiment:
             raise ConfigError(f"--out: {self.folder} cannot be written ({error.strerror})") from error
         if not writable:
             raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
+
+
+def find_device(name: str) -> torch.device:
+    """The device that is called ``name``; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise ConfigError(f"--device: {name!r} is not there; this machine has {', '.join(here)}") from error
+    return device
 
 
 def plain(value: Any) -> Any:

@@ -220,3 +220,23 @@ def test_every_setting_reaches_stable_baselines3() -> None:
     assert {name: getattr(agent, name) for name in arguments} == arguments
     assert agent.train_freq.frequency == config.rollout_length == 3
     assert isinstance(agent.q_net_target, sb3.dqn.policies.QNetwork)
+
+
+@pytest.mark.parametrize("closed_form", [True, False])
+def test_actions_are_those_of_the_policy(closed_form: bool) -> None:
+    """Also after a layer was replaced between two updates, and for what is no batch of observations."""
+    env = make_vec_env("CartPole-v1", 6)
+    agent = DQN("MlpPolicy", env, closed_form=closed_form, seed=0, device="cpu", learning_starts=50).learn(100)
+    agent.exploration_rate = 0.0
+    seen = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32) * 3
+    for seed in range(2):
+        before = agent.q_net.q_net[-1]
+        agent.q_net.q_net[-1] = layer = nn.Linear(before.in_features, 2, bias=True)
+        slope = torch.randn(1, before.in_features, generator=torch.Generator().manual_seed(seed))
+        layer.weight.data, layer.bias.data = torch.cat([slope, -slope]), torch.zeros(2)
+        expected, _ = agent.policy.predict(seen, deterministic=True)
+        assert agent.predict(seen)[0].tolist() == expected.tolist()
+        assert {*expected.tolist()} == {0, 1}
+    assert agent.predict(seen[0])[0].shape == ()
+    with pytest.raises(ValueError, match="observation"):
+        agent.predict(seen[:, :3])

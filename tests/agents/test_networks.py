@@ -86,6 +86,29 @@ def test_a_minigrid_image_is_980_features_with_147_ones() -> None:
     assert (encoded.view(4, 49, 20).split([11, 6, 3], 2)[0].sum(2) == 1).all()  # one object in every cell
 
 
+WIDTHS = [
+    (0, 10, np.uint8),
+    (-3, 4, np.int64),
+    (0, 40, np.int32),
+    (0, 63, np.uint8),
+    (0, 255, np.uint8),
+    (-100, 100, np.int8),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 200])
+@pytest.mark.parametrize(("low", "high", "dtype"), WIDTHS)
+def test_compact_encoding_has_the_features_that_are_somewhere_set(low: int, high: int, dtype: Any, batch: int) -> None:
+    """Whatever the number of values that an entry can have: up to 16, up to 64, more."""
+    encoder = OneHot(spaces.Box(low, high, (5, 2), dtype))
+    seen = torch.from_numpy(np.random.default_rng(0).integers(low, high + 1, (batch, 5, 2)).astype(dtype))
+    whole = encoder(seen)
+    for observations in (seen, seen.float()):
+        features, columns = encoder.compact(observations)
+        assert columns.tolist() == whole.any(0).nonzero()[:, 0].tolist()
+        assert torch.equal(features, whole[:, columns])
+
+
 @pytest.mark.parametrize(
     "space",
     [
