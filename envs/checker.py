@@ -83,10 +83,10 @@ def _check_visits(
     _alike(observations, again, "reset()")
     for index in range(visits):
         visit = first.sequence.visit(index)
-        progress(f"{index + 1} of {visits}: {visit.task.label}")
+        progress(f"{index + 1} of {visits}: {visit.label}")
         _require(first.segment.visit == visit, f"visit {index}: {first.segment.visit} runs, {visit} was planned")
         for step in range(1, steps + 1):
-            place = f"visit {index} ({visit.task.label}), step {step}"
+            place = f"visit {index} ({visit.label}), step {step}"
             observations = _check_step(first, second, place, switch=step == steps and index + 1 < visits)
         if index + 1 < visits:
             _alike(observations, second.start(index + 1), f"beginning segment {index + 1} anew")

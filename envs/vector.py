@@ -258,7 +258,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     def _where(self, index: int | None) -> str:
         visit = self.segment.visit
         now = self.segment.start + self.segment.steps - self.steps_left + self._pace * self._stepping
-        place = f"task {visit.index} ({visit.task.label})"
+        place = f"task {visit.index} ({visit.label})"
         if index is None:
             return f"{place}, step {now}"
         length = self.tally.lengths[index] + self._stepping

@@ -69,7 +69,7 @@ def attribute(options: argparse.Namespace) -> None:
     study.run(chosen, options.seeds, options.jobs)
     rows = [row for (name, seed), row in study.rows.items() if name in chosen and seed < options.seeds]
     measure, areas, attribution = read(rows)
-    label = switch.experiment.sequence.visits[switch.task].task.label
+    label = switch.experiment.sequence.visits[switch.task].label
     title = f"{options.run}: task {options.task}, {label}"
     print_table(title, measure, areas, attribution)
     if not options.only and left_out:

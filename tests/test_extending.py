@@ -104,7 +104,7 @@ def test_a_shift(examples):
     Path("dark.yaml").write_text(
         "tasks: [{env: CartPole-v1, steps: 512, shifts: [{shift: 'my_shift:Blackout', probability: 0.2}]}]"
     )
-    assert "CartPole-v1+blackout" in train("--env", "dark.yaml", "--num-envs", "4", "--agent.n_steps", "64")
+    assert "CartPole-v1 blackout #1" in train("--env", "dark.yaml", "--num-envs", "4", "--agent.n_steps", "64")
     assert "probability: 0.2" in resolved()
 
 

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pydantic.dataclasses import dataclass
 
 from neoteny.configs import ConfigError
-from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe, identity
+from neoteny.envs.shifts.base import Array, Shift, Site, Transform, brief, describe, identity
 from neoteny.envs.shifts.settings import Actions, Probability, Ramp
 
 
@@ -21,6 +21,9 @@ class PermuteAction(Shift):
     """
 
     name: ClassVar[str] = "permute-action"
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return "actions permuted", False
 
     def bind(self, site: Site) -> Transform:
         space = site.action_space
@@ -59,6 +62,9 @@ class StickyActions(Shift):
     probability: Probability
     ramp: Ramp = 0
 
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return f"sticky {brief(self.probability)}", True
+
     def bind(self, site: Site) -> Transform:
         first = np.ones(site.num_envs, bool)
         last: Array | None = None
@@ -96,6 +102,9 @@ class Slip(Shift):
     probability: Probability
     among: Actions | None = None
     ramp: Ramp = 0
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return f"slip {brief(self.probability)}", True
 
     def bind(self, site: Site) -> Transform:
         space = site.action_space

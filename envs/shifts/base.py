@@ -18,6 +18,11 @@ def identity(values: Array) -> Array:
     return values
 
 
+def brief(value: Any) -> str:
+    """A number, or several, in at most four digits each."""
+    return f"{value:.4g}" if np.ndim(value) == 0 else "[" + ", ".join(map(brief, value)) + "]"
+
+
 def describe(space: Any) -> str:
     """A short description of a space."""
     if not isinstance(space, spaces.Box):
@@ -103,6 +108,17 @@ class Shift:
     name: ClassVar[str]
     needs_parameters: ClassVar[bool] = False
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        """What the shift does in a visit, in a word or two for names of tasks, and whether that says all of it.
+
+        Of a shift that draws something which the words do not say, the visits to a task are numbered. By default its
+        name, as if it did.
+
+        Args:
+            rng: the visit's generator, as :meth:`bind` gets it; None if it is not known.
+        """
+        return self.name, False
 
     def bind(self, site: Site) -> Transform:
         """The transform for one segment of a visit. All segments of a visit bind with the same state of ``site.rng``.

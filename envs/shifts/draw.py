@@ -64,6 +64,12 @@ class Draw:
         """The value for a visit."""
         return self.sample(site.rng)
 
+    def foreseen(self, rng: np.random.Generator | None) -> float | None:
+        """The value for the visit with this generator; None if that is not known."""
+        if self.kind == "value":
+            return self.numbers[0]
+        return None if rng is None else self.sample(rng)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -77,6 +83,9 @@ class Table:
     def plain(self) -> dict[str, list[list[float]]]:
         """What :func:`parse_draw` takes."""
         return {"per-seed": [list(row) for row in self.rows]}
+
+    def foreseen(self, rng: np.random.Generator | None) -> None:
+        """The value is the run's, and not known here."""
 
     def value(self, site: Site, setting: str) -> float:
         """The value for a visit.

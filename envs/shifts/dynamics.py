@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from neoteny.envs.shifts.base import Shift, Site, Transform, need_parameter
+from neoteny.envs.shifts.base import Shift, Site, Transform, brief, need_parameter
 from neoteny.envs.shifts.draw import Drawn
 from neoteny.envs.shifts.settings import Ramp
 
@@ -36,6 +37,11 @@ class Dynamics(Shift):
         if not self.set:
             raise ValueError("set: one or more parameters are needed, got none")
         return self
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        values = {name: self.set[name].foreseen(rng) for name in sorted(self.set)}
+        texts = [name if value is None else f"{name} {brief(value)}" for name, value in values.items()]
+        return ", ".join(text.replace("_", " ") for text in texts), None not in values.values()
 
     def bind(self, site: Site) -> Transform:
         own = {name: need_parameter(site, f"{self.name}.set", name) for name in sorted(self.set)}

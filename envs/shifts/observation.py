@@ -11,7 +11,7 @@ from pydantic import field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from neoteny.configs import ConfigError
-from neoteny.envs.shifts.base import Array, Shift, Site, Transform, describe
+from neoteny.envs.shifts.base import Array, Shift, Site, Transform, brief, describe
 from neoteny.envs.shifts.settings import Deviation, Numbers, Ramp
 
 
@@ -24,6 +24,9 @@ class PermuteObservation(Shift):
     """
 
     name: ClassVar[str] = "permute-observation"
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return "permuted", False
 
     def bind(self, site: Site) -> Transform:
         space = site.observation_space
@@ -69,6 +72,9 @@ class OffsetObservation(Shift):
             raise ValueError(f"std: exactly one of std and value is needed, got std={self.std}, value={self.value}")
         return self
 
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return ("offset", False) if self.value is None else (f"offset {brief(self.value)}", True)
+
     def bind(self, site: Site) -> Transform:
         space = _arithmetic(self.name, site.observation_space)
         if self.std is not None:
@@ -98,6 +104,9 @@ class NoiseObservation(Shift):
     std: Deviation
     ramp: Ramp = 0
 
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return f"noise {brief(self.std)}", True
+
     def bind(self, site: Site) -> Transform:
         space = _arithmetic(self.name, site.observation_space)
         dtype = np.float32 if _computed(space) == np.float32 else np.float64
@@ -122,6 +131,9 @@ class ScaleObservation(Shift):
 
     factor: Numbers
     ramp: Ramp = 0
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return f"observations ×{brief(self.factor)}", True
 
     def bind(self, site: Site) -> Transform:
         space = _arithmetic(self.name, site.observation_space)
@@ -162,6 +174,9 @@ class RotateObservation(Shift):
         if not np.all(scales):
             raise ValueError(f"numbers other than 0 are needed, got {scales}")
         return scales
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return "rotated", False
 
     def bind(self, site: Site) -> Transform:
         space = site.observation_space

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from pydantic.dataclasses import dataclass
 
-from neoteny.envs.shifts.base import Shift, Site, Transform, need_parameter
+from neoteny.envs.shifts.base import Shift, Site, Transform, brief, need_parameter
 from neoteny.envs.shifts.settings import Finite, Ramp
 
 
@@ -32,6 +33,9 @@ class ScaleReward(Shift):
     factor: Finite
     ramp: Ramp = 0
 
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return f"reward ×{brief(self.factor)}", True
+
     def bind(self, site: Site) -> Transform:
         return _scaled(site, self.factor, self.ramp)
 
@@ -47,6 +51,9 @@ class FlipReward(Shift):
     name: ClassVar[str] = "flip-reward"
 
     ramp: Ramp = 0
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return "reward flipped", True
 
     def bind(self, site: Site) -> Transform:
         return _scaled(site, -1.0, self.ramp)
@@ -64,6 +71,9 @@ class Goal(Shift):
     needs_parameters: ClassVar[bool] = True
 
     goal: int
+
+    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+        return f"goal {self.goal}", True
 
     def bind(self, site: Site) -> Transform:
         need_parameter(site, self.name, "goal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -14,6 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from neoteny import configs
+from neoteny.envs.tasks import labels
 from neoteny.envs.tasks.task import STRICT, Segment, Task, Visit
 
 
@@ -80,12 +82,38 @@ class TaskSequence:
 
     def visit(self, index: int) -> Visit:
         """The ``index``-th visit. It depends on the sequence and the index only."""
+        place = self._place(index)
+        task = self.tasks[place]
+        visit = Visit(index, task, place)
+        text, unsaid = labels.shifted(task, visit.rng(self.seed))
+        label = " ".join(filter(None, [self._names[place], text]))
+        if unsaid:
+            self._seen.extend(self._first[self._place(later)] for later in range(len(self._seen), index))
+            label += f" #{1 + self._seen[:index].count(self._first[place])}"
+        return dataclasses.replace(visit, label=label)
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        return labels.names(self.tasks)
+
+    @functools.cached_property
+    def _first(self) -> list[int]:
+        """For each task, where it stands first."""
+        return [self.tasks.index(task) for task in self.tasks]
+
+    @functools.cached_property
+    def _seen(self) -> list[int]:
+        """That of the first visits, as far as it was asked for."""
+        return []
+
+    def _place(self, index: int) -> int:
+        """Which of the tasks the ``index``-th visit is to."""
         cycle, place = divmod(index, len(self.tasks))
         if self.order == "shuffled":
             place = int(np.random.default_rng([self.seed, cycle, 1]).permutation(len(self.tasks))[place])
         if self.order == "sampled":
             place = int(np.random.default_rng([self.seed, index, 2]).integers(len(self.tasks)))
-        return Visit(index, self.tasks[place], place)
+        return place
 
     @property
     def visits(self) -> list[Visit]:

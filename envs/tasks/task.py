@@ -42,19 +42,18 @@ class Task:
     mission: Mission | None = None
     backend: BackendName = "auto"
 
-    @property
-    def label(self) -> str:
-        """Name of the task in tables and logs."""
-        return "+".join([self.env, *(shift.name for shift in self.shifts)])
-
 
 @dataclass(frozen=True)
 class Visit:
-    """One visit to a task: the ``index``-th visit of the sequence, to its ``task_id``-th task."""
+    """One visit to a task: the ``index``-th visit of the sequence, to its ``task_id``-th task.
+
+    ``label`` is what it is called in tables and logs; visits that are the same to the agent share it, others do not.
+    """
 
     index: int
     task: Task
     task_id: int = 0
+    label: str = ""
 
     def rng(self, seed: int) -> np.random.Generator:
         """The random generator for the shifts of this visit."""

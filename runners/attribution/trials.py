@@ -22,6 +22,13 @@ from neoteny.runners.runs.recorder import Recorder
 from neoteny.runners.runs.segment import learn
 
 
+class Silent(Display):
+    """Says nothing: trials run side by side, and the study tells of each when it is done."""
+
+    def say(self, line: str) -> None:
+        pass
+
+
 @contextmanager
 def _told_before() -> Iterator[None]:
     """What stable-baselines3 says of the run's settings is not said again in every trial."""
@@ -125,7 +132,7 @@ def learn_after(switch: Switch, intervention: str, trial: int) -> dict[str, Any]
             agent = switch.load(env)
             INTERVENTIONS[intervention].act(agent, switch.make_fresh(env, trial))
         before = sum(each.steps for each in experiment.segments[: segments[0].index])
-        recorder = Recorder(experiment, Display(0, 0, 0))
+        recorder = Recorder(experiment, Silent(0, 0, 0))
         for segment in segments:
             agent = learn(experiment, segment, agent, env, recorder, Logger(None, []))
             recorder.end_segment()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Self
 
 from rich.console import Console
@@ -17,11 +19,20 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from neoteny.plasticity.survey import ACTED_ON
 from neoteny.runners.measures import in_words, shown
+
+#: A terminal with fewer columns than this shows less.
+WIDE = 120
+#: Seconds between two lines where there is no terminal.
+EVERY = 60
+#: The column with the tasks' names, and how narrow it may become.
+NAME, NAME_WIDTH = "environment", 18
+#: The parts of a measure, and how their columns in tasks.csv end.
+WHEN = {"mean": "mean", "end": "final"}
 
 
 def number(value: float) -> str:
@@ -38,27 +49,28 @@ class RateColumn(ProgressColumn):
 
 
 class Display:
-    """The progress of a run: a live line on a terminal, one line per task elsewhere."""
+    """The progress of a run: a live line on a terminal; elsewhere a line per task, and one a minute between."""
 
     def __init__(self, total_steps: int, done_steps: int, visits: int, headline: str = "return"):
         self.console = Console(file=sys.stderr, soft_wrap=True)
         self.visits = visits
+        self.headline = in_words(headline)
+        self.started = self.said = time.monotonic()
+        self.total, self.first = total_steps, done_steps
+        whole = (BarColumn(bar_width=20), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TimeElapsedColumn())
+        narrow = self.console.width < WIDE
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            *((TextColumn("{task.percentage:.0f} %"),) if narrow else whole),
             RateColumn(),
-            TimeElapsedColumn(),
-            TextColumn("<"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[headline]} {task.fields[last]}"),
+            TextColumn("left  {task.fields[headline]} {task.fields[last]}"),
             console=self.console,
             disable=not self.console.is_terminal,
             speed_estimate_period=60,
+            expand=True,
         )
-        self.bar = self.progress.add_task(
-            "", total=total_steps, completed=done_steps, last="—", headline=in_words(headline)
-        )
+        self.bar = self.progress.add_task("", total=total_steps, completed=done_steps, last="—", headline=self.headline)
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -68,21 +80,47 @@ class Display:
         self.progress.stop()
 
     def task(self, index: int, label: str) -> None:
-        self.progress.update(self.bar, description=f"task {index + 1}/{self.visits} {label}")
+        self.label = f"task {index + 1}/{self.visits} {label}"
+        self.progress.update(self.bar, description=self.label)
 
     def update(self, steps: int, last_return: float | None = None) -> None:
         if last_return is not None:
             self.progress.update(self.bar, last=number(last_return))
         self.progress.update(self.bar, completed=steps)
+        now = time.monotonic()
+        if self.progress.disable and now - self.said >= EVERY:
+            self.said = now
+            rate = (steps - self.first) / (now - self.started)
+            left = timedelta(seconds=round((self.total - steps) / rate)) if rate else "—"
+            seen = f", {self.headline} {number(last_return)}" if last_return is not None else ""
+            self.say(f"{self.label}: step {steps:,} of {self.total:,}, {rate:,.0f} steps/s, {left} left{seen}")
+
+    def say(self, line: str) -> None:
+        self.progress.console.print(line, highlight=False)
 
     def task_done(self, row: dict[str, Any]) -> None:
         name = row["headline"]
-        self.progress.console.print(
+        self.say(
             f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} "
             f"{in_words(name)} {number(row[f'{name}_mean'])} over the task, "
-            f"{number(row[f'{name}_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)",
-            highlight=False,
+            f"{number(row[f'{name}_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)"
         )
+
+
+def _width(texts: Sequence[str]) -> int:
+    return max(map(len, texts), default=0)
+
+
+def _fit(columns: dict[str, list[str]], width: int) -> list[str]:
+    """Take columns away until the table is as narrow as that, and say which."""
+    left_out = []
+    for heading in ("episodes", "steps", *[name for name in columns if "(" in name][:1:-1]):
+        needed = [_width([*cells, *name.split()]) + 3 for name, cells in columns.items() if name != NAME]
+        if sum(needed) + NAME_WIDTH + 4 <= width:
+            break
+        left_out.append(heading)
+        del columns[heading]
+    return left_out
 
 
 def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, str]) -> None:
@@ -93,21 +131,29 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
         title: what stands above the table.
         coverage: what is done with each matrix, by name.
     """
+    names = sorted(shown(rows), key=lambda name: name != rows[0].get("headline"))
+    columns = {
+        "task": [str(int(row["task"]) + 1) for row in rows],
+        NAME: [row["name"] for row in rows],
+        "steps": [f"{int(row['steps']):,}" for row in rows],
+        "episodes": [f"{int(row['episodes']):,}" for row in rows],
+    }
+    measures = {f"{in_words(name)} ({when})": f"{name}_{key}" for name in names for when, key in WHEN.items()}
+    for heading, key in (measures | {"largest σ₁": "spectral_norm_max"}).items():
+        columns[heading] = [number(float(row.get(key) or "nan")) for row in rows]
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    left_out = _fit(columns, console.width)
     table = Table(title=title, title_justify="left")
-    names = shown(rows)
-    columns = [f"{in_words(name)} ({when})" for name in names for when in ("mean", "end")]
-    for column in ("task", "environment", "steps", "episodes", *columns, "largest σ₁"):
-        table.add_column(column, justify="left" if column == "environment" else "right", no_wrap=True)
-    keys = [f"{name}_{when}" for name in names for when in ("mean", "final")]
-    for row in rows:
-        table.add_row(
-            str(int(row["task"]) + 1),
-            row["name"],
-            f"{int(row['steps']):,}",
-            f"{int(row['episodes']):,}",
-            *(number(float(row.get(key) or "nan")) for key in (*keys, "spectral_norm_max")),
-        )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for heading, cells in columns.items():
+        if heading == NAME:
+            table.add_column(heading, min_width=NAME_WIDTH, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", width=_width([*cells, *heading.split()]))
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    console.print(table)
+    if left_out:
+        print(f"Left out:      {', '.join(left_out)} (this terminal is narrow; tasks.csv has them)")
     for row in rows:
         if note := row.get("note"):
             print(f"Task {int(row['task']) + 1}: {note}; see reward rate")

@@ -49,7 +49,7 @@ class Recorder(BaseCallback):
         self.segment = segment
         stretches = self.experiment.budget(segment.visit) // (self.log_every * self.experiment.agent.num_envs)
         self.look_every = max(1, stretches // LOOKS_PER_TASK)
-        self.display.task(segment.visit.index, segment.visit.task.label)
+        self.display.task(segment.visit.index, segment.visit.label)
         self.started = time.perf_counter()
         self.logged, self.paid = self.steps, 0.0
 
@@ -89,7 +89,7 @@ class Recorder(BaseCallback):
     def log_episodes(self) -> None:
         """Log what has ended since the last time."""
         record = self.logger.record
-        label = self.segment.visit.task.label
+        label = self.segment.visit.label
         found = {name: mean(values) for name, values in self.ended.items()}
         found |= self._reward_rate()
         for name, value in found.items():
@@ -128,7 +128,7 @@ class Recorder(BaseCallback):
         return {
             "step": step,
             "task": visit.index,
-            "name": visit.task.label,
+            "name": visit.label,
             "steps": steps,
             "headline": self.headline,
             **self.visit.row(),

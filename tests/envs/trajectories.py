@@ -17,7 +17,7 @@ RANDOM = [
     Task("MiniGrid-Empty-Random-6x6-v0", 24, shifts=(PermuteObservation(),)),
     Task(ID, 24),
 ]
-each_random = pytest.mark.parametrize("task", RANDOM, ids=lambda task: f"{task.label}-{task.backend}")
+each_random = pytest.mark.parametrize("task", RANDOM, ids=lambda task: f"{task.env}-{task.backend}")
 
 
 def same(ours: Any, theirs: Any) -> None:

@@ -88,7 +88,7 @@ def test_what_a_run_leaves(command, capsys):
     tasks = numbers(folder, "tasks.csv")
     assert [row["name"] for row in tasks] == 2 * [
         "MiniGrid-Empty-5x5-v0",
-        "MiniGrid-LavaGapS5-v0+permute-observation",
+        "MiniGrid-LavaGapS5-v0 permuted #1",
     ]
     assert [int(row["step"]) for row in tasks] == [512, 1024, 1536, 2048]
     progress = numbers(folder, "progress.csv")
