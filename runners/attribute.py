@@ -13,7 +13,7 @@ says where the loss sits:
 A seed changes environments, minibatches and fresh weights; those of one number are the same for all interventions. Seed
 0 is the run's own: nothing, with seed 0, is the row of the run's tasks.csv. Intervals are 95 % bootstrap intervals over
 seeds, made wider for few of them: with three by 2.7, with five by 1.6. Where twelve parts have no share in truth, one
-of them has an interval above 0 in about one table of four; that goes with more seeds.
+of them has an interval above 0 in about one table of four: a share that just clears 0 asks for more seeds.
 
 A part that is made fresh has fresh moments in the optimizer too, and the target networks of what is fresh follow. So
 where the loss is in the optimizer's state, parts have a share of it as well; that of the optimizer is then the largest.
@@ -67,7 +67,7 @@ def attribute(options: argparse.Namespace) -> None:
     chosen = choose(options.only, left_out)
     study = Study(options.run, switch)
     study.run(chosen, options.seeds, options.jobs)
-    rows = [row for (name, seed), row in study.rows.items() if name in chosen and seed < options.seeds]
+    rows = [row for (_, seed), row in study.rows.items() if seed < options.seeds]
     measure, areas, attribution = read(rows)
     label = switch.experiment.sequence.visits[switch.task].label
     title = f"{options.run}: task {options.task}, {label}"
