@@ -193,6 +193,12 @@ class Experiment:
             reason = " ".join(str(error).split())
             raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error
 
+    def set_up_torch(self) -> None:
+        """Set what is this process's and part of the result: threads, precision, no denormal numbers."""
+        torch.set_num_threads(self.run.threads)
+        torch.set_float32_matmul_precision(self.run.precision)
+        torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
+
     def check(self) -> None:
         """Whatever can only be known by asking the machine.
 
