@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,8 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     os.replace(part, path)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a record written by :func:`write`.
+def read(path: Path, leave: Collection[str] = ()) -> dict[str, Any]:
+    """Read a record written by :func:`write`, but for the entries to ``leave``, whose tensors stay on disk.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not a saved agent.
@@ -170,8 +170,9 @@ def read(path: Path) -> dict[str, Any]:
                 raise CheckpointError(
                     "this agent was saved by Neoteny 0.1, which this version cannot load; train it anew"
                 )
-            plain = json.loads(written[FORMAT])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            plain = {key: value for key, value in json.loads(written[FORMAT]).items() if key not in leave}
+            kept = [key for key in file.keys() if key.partition(".")[0] not in leave]  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in kept}
         return {key: decode(value, tensors) for key, value in plain.items()}
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error

@@ -90,6 +90,7 @@ class Saved(BaseAlgorithm):
         path: str | Path,
         env: GymEnv | None = None,
         device: torch.device | str = "auto",
+        replay: bool = True,
         **arguments: Any,
     ) -> Self:
         """Load an agent written by :meth:`save`, ready to predict and, given an ``env``, to continue training.
@@ -98,13 +99,14 @@ class Saved(BaseAlgorithm):
             path: the file.
             env: the environment to train on; its spaces must match the agent's.
             device: the device of the networks.
+            replay: also restore the replay buffer, if the file has it; an agent that is not to learn on needs none.
             arguments: settings to replace, or to supply if :meth:`save` could not save them (functions). Methods of a
                 new ``reg`` start from the loaded weights.
 
         Raises:
             CheckpointError: the file is not a saved agent, needs a class that is not imported, or needs a setting.
         """
-        record = checkpoint.read(_with_suffix(path))
+        record = checkpoint.read(_with_suffix(path), () if replay else ("replay",))
         if absent := [key for key in RECORD if key not in record]:
             raise CheckpointError(f"{path}: not a saved agent (it has no {absent[0]})")
         if missing := [key for key in record["needed"] if key not in arguments]:

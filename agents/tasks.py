@@ -49,6 +49,22 @@ class FollowsTasks(BaseAlgorithm):
         self._task_start, self._task_steps = self.num_timesteps, steps
         self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
 
+    def stretch_task(self, steps: int) -> None:
+        """The running task takes so many steps, as if :meth:`begin_task` had said so.
+
+        Raises:
+            ValueError: a schedule runs over the task, and would have been another from its first step on.
+        """
+        names = ("lr_schedule", "clip_range", "clip_range_vf", "exploration_schedule")
+        schedules = {name: value for name in names if callable(value := getattr(self, name, None))}
+        moving = [name for name, value in schedules.items() if len({value(left) for left in (1.0, 0.5, 0.0)}) > 1]
+        if moving and steps != self._task_steps:
+            raise ValueError(
+                f"{moving[0]} runs over all {self._task_steps:,} steps of a task, or of all tasks where switches are "
+                f"hidden; with {steps:,} steps it would have been another from the first one on"
+            )
+        self._task_steps = steps
+
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         if self._task_steps:
             done = min(max(num_timesteps - self._task_start, 0), self._task_steps)

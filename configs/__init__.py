@@ -108,9 +108,13 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return int(value) if "e" in node.value.lower() and value.is_integer() else value
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that :class:`_Loader` would take for numbers."""
+
+
+_EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$")
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
@@ -121,6 +125,11 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError, ValueError: it is not YAML.
     """
     return yaml.load(text, _Loader)
+
+
+def dump_yaml(data: Any) -> str:
+    """Plain data as YAML, which :func:`parse_yaml` reads as the same data."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

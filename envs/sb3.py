@@ -46,6 +46,11 @@ class ContinualVecEnv(VecEnv):
         self.vector.seek(index)
         self._seeds = [None] * self.num_envs
 
+    def enter(self, segment: Segment) -> None:
+        """Make the next :meth:`reset` start ``segment``, which may be one of your own."""
+        self.vector.enter(segment)
+        self._seeds = [None] * self.num_envs
+
     def reset(self) -> VecEnvObs:
         seed, self._seeds = self._seeds[0], [None] * self.num_envs
         observations, info = self.vector.reset(seed=seed)

@@ -60,14 +60,13 @@ def shared_spaces(
 class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     """``num_envs`` copies of the current task of a :class:`TaskSequence`, as a Gymnasium vector environment.
 
-    At the end of a segment every running episode is *truncated*, with its last observation in
-    ``info["final_obs"]``, and the returned observations are the first ones of the next segment. After the last
-    segment the last task continues.
+    At the end of a segment every running episode is *truncated*, with its last observation in ``info["final_obs"]``,
+    and the returned observations are the first of the next segment. After the last segment the last task continues.
 
     Episodes are reset in the step in which they end (Gymnasium's ``SAME_STEP``). ``info`` has ``task``, the index of
-    the visit, and ``env_id``, its environment, of each step; and, in steps in which episodes end, what
-    :meth:`Tally.close() <neoteny.envs.tally.Tally.close>` says of them: ``return`` and ``length`` where
-    ``info["_return"]`` is true, ``score`` where ``info["_score"]`` is, ... An episode truncated by a switch has none.
+    the visit, and ``env_id``, its environment, of each step; and where episodes end what
+    :meth:`Tally.close() <neoteny.envs.tally.Tally.close>` says: ``return`` and ``length`` where ``info["_return"]`` is
+    true, ``score`` where ``info["_score"]`` is, ... An episode truncated by a switch has none.
 
     Args:
         sequence: the tasks.
@@ -76,7 +75,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         segment_steps: split tasks into segments of at most this many steps; by default one segment per task.
         multiple_of: round each segment up to a multiple of this many steps (a rollout).
         threads: worker threads of EnvPool and ALE; they do not change the trajectories.
-        advance: continue with the next segment in the step in which one ends. If false, that step only truncates the
+        advance: go on with the next segment in the step in which one ends. If false, that step only truncates the
             episodes, and the caller starts the next segment with :meth:`seek` and :meth:`reset`.
         copies: how many environments like this one the agent steps side by side. They share the budgets: each step of
             this one counts for all of them.
@@ -84,7 +83,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         render_mode: ``rgb_array``, to see the environments with :meth:`render`. Tasks run in Python then.
 
     Attributes:
-        overlooked: complaints, also logged as warnings: missions that differ between episodes and are not shown.
+        overlooked: complaints, also logged: missions that differ between episodes and are not shown.
 
     Raises:
         ConfigError: a task cannot be created, or not rendered.
@@ -151,21 +150,25 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         segment = self._segment(index)
         if segment is None:
             raise IndexError(f"the sequence has {len(self.segments)} segments, there is none with index {index}")
+        self.enter(segment)
+
+    def enter(self, segment: Segment) -> None:
+        """Make the next :meth:`reset` start ``segment``, which may be one of your own."""
         self.close_extras()
         self.segment = segment
         self.steps_left = segment.steps
 
-    def start(self, index: int) -> Array:
-        """Start the ``index``-th segment with fresh environments. Returns the first observations."""
-        self.seek(index)
+    def start(self, index: int | None = None) -> Array:
+        """Start the ``index``-th segment, or the current one, with fresh environments. Returns their observations."""
+        self.enter(self.segment) if index is None else self.seek(index)
         visit = self.segment.visit
         seed = self.segment.seed(self.run_seed)
         self.tally = Tally(self.num_envs)
         self._place = everywhere(self.num_envs, task=visit.index, env_id=visit.task.env)
         self._news = {}
         if self.segment.start == 0 and self.sequence.switches != "hidden":
-            steps = -(-visit.budget(self._multiple) // self._pace)
-            self._news = everywhere(self.num_envs, new_task=visit.index, new_task_steps=steps)
+            each = -(-visit.budget(self._multiple) // self._pace)
+            self._news = everywhere(self.num_envs, new_task=visit.index, new_task_steps=each)
         with self._placing():
             self._backend = make_backend(
                 visit.task, self.num_envs, seed, self.threads, render_mode=self.render_mode, timeout=self.timeout
@@ -180,19 +183,17 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _begin(self) -> Array:
         assert self._backend is not None
-        all_of_them = np.ones(self.num_envs, bool)
-        self.tally.begin(all_of_them, all_of_them)
+        self.tally.begin(everyone := np.ones(self.num_envs, bool), everyone)
         with self._placing():
             observations = self._backend.reset()
-            self._interface.restart(all_of_them)
+            self._interface.restart(everyone)
             return self._observe(observations)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start new episodes. With a seed, or the first time, also restart the current segment."""
-        if seed is not None:
-            self.run_seed = seed
         if seed is not None or self._backend is None:
-            return self.start(self.segment.index), self._place | self._news
+            self.run_seed = self.run_seed if seed is None else seed
+            return self.start(), self._place | self._news
         return self._begin(), dict(self._place)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from neoteny.agents import DQN, PPO, SAC, Continual, RecurrentPPO
     from neoteny.envs import ContinualVecEnv, TaskSequence
     from neoteny.plasticity import Spectral
+    from neoteny.runners.runs import evaluate, load_run
 
 __version__ = "0.2.0.dev0"
 
@@ -29,12 +30,15 @@ __all__ = [
     "Spectral",
     "TaskSequence",
     "__version__",
+    "evaluate",
+    "load_run",
 ]
 
 _HOMES = {
     "neoteny.agents": ("DQN", "PPO", "SAC", "Continual", "RecurrentPPO"),
     "neoteny.envs": ("ContinualVecEnv", "TaskSequence"),
     "neoteny.plasticity": ("Spectral",),
+    "neoteny.runners.runs": ("evaluate", "load_run"),
 }
 
 

@@ -1,10 +1,12 @@
-"""Throughput: agents against stock stable-baselines3, what each method costs, or backends against Gymnasium.
+"""Throughput: agents against stock stable-baselines3, what methods or instruments cost, or backends against Gymnasium.
 
     python runners/benchmark.py
     python runners/benchmark.py --agent dqn
     python runners/benchmark.py --agent sac
     python runners/benchmark.py --agent ppo-control --env-id CartPole-v1 --widths 64 256
     python runners/benchmark.py --methods
+    python runners/benchmark.py --instruments
+    python runners/benchmark.py --instruments --agent ppo-control
     python runners/benchmark.py --backends
 
 All contenders take turns, slice by slice, in one process; each round compares them under the same conditions, and the
@@ -26,7 +28,16 @@ import torch
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.runners.benchmarks import RACES, STOCK, WIDTHS, compare_agents, compare_backends, compare_methods
+from neoteny.runners.benchmarks import (
+    RACES,
+    STEPS,
+    STOCK,
+    WIDTHS,
+    compare_agents,
+    compare_backends,
+    compare_instruments,
+    compare_methods,
+)
 
 
 def main(argv: list[str], prog: str = "benchmark.py") -> int:
@@ -42,6 +53,15 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
     )
     parser.add_argument(
         "--methods", nargs="*", metavar="REG", help="what plasticity methods cost instead, of all of these or some"
+    )
+    parser.add_argument(
+        "--instruments", nargs="*", metavar="NAME", help="what instruments cost instead, the default ones or these"
+    )
+    parser.add_argument(
+        "--steps",
+        nargs="+",
+        type=int,
+        help=f"environment steps per task, with --instruments (default: {' '.join(map(str, STEPS))})",
     )
     parser.add_argument(
         "--widths",
@@ -61,9 +81,9 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
     )
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args(argv)
-    for name in ("num_envs", "rounds", "threads", "widths"):
+    for name in ("num_envs", "rounds", "threads", "widths", "steps"):
         value = getattr(options, name)
-        if value is not None and (least := min(value) if name == "widths" else value) < 1:
+        if value is not None and (least := min(value) if isinstance(value, list) else value) < 1:
             parser.error(f"--{name.replace('_', '-')}: at least 1 is needed, got {least}")
     configs.import_from_here()
     torch.set_num_threads(options.threads)
@@ -74,6 +94,8 @@ def main(argv: list[str], prog: str = "benchmark.py") -> int:
         compare = compare_backends
     elif options.methods is not None:
         compare = compare_methods
+    elif options.instruments is not None:
+        compare = compare_instruments
     warnings.filterwarnings("ignore", message=".*to run PPO on the GPU.*")
     try:
         numbers = compare(options)

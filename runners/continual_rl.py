@@ -10,14 +10,13 @@ import logging
 import sys
 
 try:
-    import yaml
-
     from neoteny.agents import NonFiniteError
-    from neoteny.configs import ConfigError
+    from neoteny.configs import ConfigError, dump_yaml
     from neoteny.envs import EnvironmentFault
     from neoteny.runners.experiments import parse
+    from neoteny.runners.measures import HEADLINES
     from neoteny.runners.runs import Chain
-    from neoteny.runners.runs.display import summary
+    from neoteny.runners.runs.display import kept_and_lost, summary
 except (ImportError, SyntaxError) as error:
     print(
         f"continual_rl.py: this Python ({sys.executable}) cannot run Neoteny: {error}\n"
@@ -31,13 +30,13 @@ def main(argv: "list[str]", prog: str = "continual_rl.py") -> int:
     """Run the command line ``argv`` of a program called ``prog``; the exit code."""
     experiment, options = parse(argv, (__doc__ or "").split("\n\n")[0], prog)
     if options.print_config:
-        print(yaml.safe_dump(experiment.plain, sort_keys=False, allow_unicode=True), end="")
+        print(dump_yaml(experiment.plain), end="")
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("neoteny").setLevel(logging.INFO)
     try:
         chain = Chain(experiment)
-        if chain.coming:
+        if not chain.done:
             chain.run()
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -52,6 +51,7 @@ def main(argv: "list[str]", prog: str = "continual_rl.py") -> int:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
     summary(chain.folder.tasks, str(experiment.folder), chain.coverage)
+    kept_and_lost(chain.evaluations.rows, HEADLINES[experiment.sequence.score])
     print(f"Trained agent: {chain.folder.agent}\nDashboard:     tensorboard --logdir {experiment.run.out}")
     print(f"Fingerprint:   {experiment.sequence.fingerprint()} (results of the same one are of the same tasks)")
     return 0

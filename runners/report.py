@@ -20,8 +20,17 @@ from neoteny.runners.reports import (
     scores,
     solved_table,
     table,
+    transfer_table,
     write_plasticity,
     write_rows,
+)
+
+KEPT_AND_LOST = (
+    "Of the {measure} of {games} games on every task, before the first task and after each. Average performance is "
+    "over all tasks, at the end. Forgetting (Continual World) is what a task has lost since its last visit, backward "
+    "transfer what it has gained since its first, in the unit of the {measure}. Isolated forgetting and zero-shot "
+    "transfer (CORA) are what one visit costs a task learned before it, and gives one that is to come, as shares of "
+    "the task's largest {measure}."
 )
 
 
@@ -62,6 +71,14 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
         "## Largest spectral norm of a layer at each task's end",
         table(runs, "spectral_norm_max"),
     ]
+    matrices = read_runs(options.runs, "evaluations.csv")
+    if evaluated := {name: matrices[name] for name in runs if any(matrices.get(name, {}).values())}:
+        games = next(row["games"] for seeds in evaluated.values() for rows in seeds.values() for row in rows)
+        text += [
+            "## Kept and lost",
+            KEPT_AND_LOST.format(measure=in_words(headline), games=games),
+            transfer_table(evaluated, headline),
+        ]
     if notes := sorted({row["note"] for row in rows if row.get("note")}):
         text += ["## Tasks without a mean return", *notes]
     if options.solved_at is not None:

@@ -59,7 +59,7 @@ def test_each_command_is_its_program(name, capsys):
     assert not stop.value.code
     assert capsys.readouterr().out.startswith(f"usage: neoteny {name}")
     with pytest.raises(SystemExit) as stop:
-        main([name, "--no-such-option", *(["x"] if name in ("report", "check") else [])])
+        main([name, "--no-such-option", *(["x"] if name in ("evaluate", "report", "check") else [])])
     assert stop.value.code == 2
     assert f"neoteny {name}: " in capsys.readouterr().err
 

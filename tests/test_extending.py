@@ -168,7 +168,7 @@ def test_a_network_of_ones_own(examples):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("weight_norm", "module:function is expected; every run has spectral_norm, reg, optimizer"),
+        ("weight_norm", "module:function is expected; every run has reg, optimizer, spectral_norm, condition_number"),
         ("my_metric:weight_nrm", "cannot be imported"),
         ("my_metric:torch", "is no function"),
         ("neoteny.runners.measures.metrics:reg", "every run has a metric of this name"),

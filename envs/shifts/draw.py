@@ -52,6 +52,10 @@ class Draw:
         if self.kind == "normal" and self.numbers[1] < 0:
             raise ValueError(f"normal takes a standard deviation of at least 0, {given}")
 
+    def plain(self) -> float | dict[str, list[float]]:
+        """What :func:`parse_draw` takes."""
+        return self.numbers[0] if self.kind == "value" else {self.kind: list(self.numbers)}
+
     def sample(self, rng: np.random.Generator) -> float:
         """Draw one value. A plain number is returned without using ``rng``."""
         return DISTRIBUTIONS[self.kind][1](rng, self.numbers)
@@ -75,6 +79,10 @@ class Table:
     """
 
     rows: tuple[tuple[float, ...], ...]
+
+    def plain(self) -> dict[str, list[list[float]]]:
+        """What :func:`parse_draw` takes."""
+        return {"per-seed": [list(row) for row in self.rows]}
 
     def foreseen(self, rng: np.random.Generator | None) -> None:
         """The value is the run's, and not known here."""

@@ -126,6 +126,19 @@ class TaskSequence:
             raise configs.ConfigError("num_tasks: this sequence has no end; say how many tasks are to be learned")
         return [self.visit(index) for index in range(self.length)]
 
+    @property
+    def first_visits(self) -> list[int]:
+        """For each visit, the index of the first one to the same task.
+
+        Visits are to the same task if they have the same label and, where the agent sees it, the same task id.
+
+        Raises:
+            ConfigError: the sequence is endless.
+        """
+        first: dict[tuple[str, int | None], int] = {}
+        shown = self.switches == "task-id"
+        return [first.setdefault((v.label, v.task_id if shown else None), v.index) for v in self.visits]
+
     def iter_segments(self, longest: int | None = None, multiple_of: int = 1) -> Iterator[Segment]:
         """All segments, also of an endless sequence: each visit is split into parts of at most ``longest`` steps.
 

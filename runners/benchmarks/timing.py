@@ -16,7 +16,13 @@ Slice = Callable[[], int]
 Seconds = dict[str, np.ndarray[Any, Any]]
 
 
-def measure(slices: Mapping[str, Slice], rounds: int, progress: Progress, name: str = "measuring") -> Seconds:
+def measure(
+    slices: Mapping[str, Slice],
+    rounds: int,
+    progress: Progress,
+    name: str = "measuring",
+    clock: Callable[[], float] = time.perf_counter,
+) -> Seconds:
     """Seconds per environment step of each contender in each round, after one round of warming up.
 
     Args:
@@ -24,15 +30,16 @@ def measure(slices: Mapping[str, Slice], rounds: int, progress: Progress, name: 
             turns, in one order and the opposite one by turns.
         rounds: how many slices of each are timed.
         progress: where a bar is shown, called ``name``.
+        clock: what seconds are of; ``time.process_time`` for those that the processor works for this process.
     """
     seconds: dict[str, list[float]] = {contender: [] for contender in slices}
     bar = progress.add_task(name, total=(rounds + 1) * len(slices))
     for round_ in range(rounds + 1):
         for contender in list(slices) if round_ % 2 else list(slices)[::-1]:
-            begun = time.perf_counter()
+            begun = clock()
             steps = slices[contender]()
             if round_:
-                seconds[contender].append((time.perf_counter() - begun) / steps)
+                seconds[contender].append((clock() - begun) / steps)
             progress.advance(bar)
     return {contender: np.array(values) for contender, values in seconds.items()}
 

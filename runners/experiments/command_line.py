@@ -184,8 +184,8 @@ def _add_run(parser: Parser) -> None:
         option = f"--{field.name.replace('_', '-')}"
         if field.default is False:
             group.add_argument(option, action="store_true", help=documented[field.name])
-        elif field.default == ():
-            group.add_argument(option, nargs="+", default=(), metavar="X", help=documented[field.name])
+        elif isinstance(field.default, tuple):
+            group.add_argument(option, nargs="+", default=field.default, metavar="X", help=documented[field.name])
         else:
             read = parse_value if isinstance(field.default, int) else str
             group.add_argument(option, type=read, default=field.default, metavar="X", help=documented[field.name])

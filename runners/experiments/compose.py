@@ -12,9 +12,12 @@ from neoteny.envs import TaskSequence
 from neoteny.plasticity import Method
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.runners.experiments import regs
-from neoteny.runners.experiments.experiment import Experiment, Run, plain
+from neoteny.runners.experiments.experiment import Experiment, Run
 
 KINDS = ("env", "agent", "reg")
+
+#: How long a sequence is cannot be seen from the run's folder, so that a run goes on there when it is made longer.
+LENGTH = "env.num_tasks"
 
 
 def load_presets(chosen: Mapping[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -68,26 +71,28 @@ def compose(
     labels["agent"] += _override(data["agent"], "agent", overrides)
     env = {"name": presets["env"][0], **data["env"]}
     sequence = configs.build(TaskSequence, env, "env")
-    for name, value in (("steps_per_task", steps_per_task), ("num_tasks", num_tasks)):
-        if value is not None:
-            labels["env"] += f",{name}={value}"
+    if steps_per_task is not None:
+        labels["env"] += f",steps_per_task={steps_per_task}"
     sequence = sequence.resized(steps_per_task, num_tasks)
+    return assemble(sequence, data["agent"], methods, configs.build(Run, run, "--"), labels)
+
+
+def assemble(
+    sequence: TaskSequence, agent: Mapping[str, Any], reg: Mapping[str, Any], run: Run, labels: dict[str, str]
+) -> Experiment:
+    """An experiment from the settings of its agent, ``algorithm`` included, and of its methods.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong.
+    """
     _ = sequence.visits  # a run needs an end
-    agent = dict(data["agent"])
     algorithm = find_agent(agent)
-    agent.pop("algorithm")
-    agent_config = configs.build(config_of(algorithm), agent, "agent")
-    reg = regs.build(methods)
+    settings = {key: value for key, value in agent.items() if key != "algorithm"}
+    agent_config = configs.build(config_of(algorithm), settings, "agent")
+    built = regs.build(reg)
     if sequence.switches == "hidden":
-        _check_hidden(getattr(agent_config, "at_switch", AtSwitch()), regs.parts(reg))
-    settings = configs.build(Run, run, "--")
-    complete = {
-        "env": {"fingerprint": sequence.fingerprint(), **plain(sequence)},
-        "agent": {"algorithm": configs.class_name(algorithm, AGENTS), **plain(agent_config)},
-        "reg": regs.settings(reg),
-        **plain(settings),
-    }
-    return Experiment(sequence, algorithm, agent_config, reg, settings, labels, complete)
+        _check_hidden(getattr(agent_config, "at_switch", AtSwitch()), regs.parts(built))
+    return Experiment(sequence, algorithm, agent_config, built, run, labels)
 
 
 def _override(data: dict[str, Any], kind: str, overrides: Mapping[str, Any]) -> str:
@@ -100,6 +105,8 @@ def _override(data: dict[str, Any], kind: str, overrides: Mapping[str, Any]) -> 
         if path[0] == "methods" and len(path) > 1 and isinstance(data.get("methods"), dict):
             configs.choose(f"--{kind}.methods", path[1], data["methods"])
         _put(data, path, _deep_copy(value), key)
+        if key == LENGTH:
+            continue
         label += f",{'.'.join(path)}={value}".replace("/", "_").replace(" ", "")
     return label
 

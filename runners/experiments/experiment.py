@@ -15,12 +15,12 @@ from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, fie
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from neoteny.agents import Continual
-from neoteny.configs import ConfigError
-from neoteny.envs import ContinualVecEnv, Segment, Shift, TaskSequence, Visit
+from neoteny.agents import AGENTS, Continual
+from neoteny.configs import ConfigError, class_name
+from neoteny.envs import SHIFTS, ContinualVecEnv, Segment, Shift, TaskSequence, Visit
 from neoteny.envs.shifts import describe
-from neoteny.runners.experiments.regs import Reg
-from neoteny.runners.measures import find_metric
+from neoteny.runners.experiments.regs import Reg, settings
+from neoteny.runners.measures import chosen, find_metric
 
 #: Tasks of so many environment steps are long enough for the probe, unless the run says otherwise.
 PROBED = 1_000_000
@@ -41,9 +41,18 @@ class Run:
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
             moment end truncated.
         timeout: seconds within which the processes of backend async have to answer.
+        keep_agents: keep the agent of each task's end in the run's folder, as agents/task-0001.safetensors, …, to be
+            evaluated or learned on from. On disk, for each task: the weights with the optimizer's state, about three
+            times the weights; and the replay buffer, if there is one, as far as it is filled.
+        evaluate_all: evaluate the agent after each task on every task of the sequence, and the new agent before the
+            first: a matrix, in evaluations.csv. Training is the same without. It takes (visits + 1) times (different
+            tasks) times evaluate_episodes games.
+        evaluate_episodes: games of each of these evaluations.
         probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
             auto for tasks of at least a million environment steps, of whose time it takes little.
-        metrics: functions of your own that read numbers off the agent ten times in each task, as module:function.
+        metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
+        instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
+            policy, updates, switch. Training is the same with and without.
     """
 
     seed: NonNegativeInt = 0
@@ -56,12 +65,22 @@ class Run:
     timeout: PositiveFloat = 300.0
     probe: Literal["auto", "on", "off"] = "auto"
     metrics: tuple[str, ...] = ()
+    keep_agents: bool = False
+    evaluate_all: bool = False
+    evaluate_episodes: PositiveInt = 20
+    instruments: tuple[str, ...] = ("default",)
 
     @field_validator("metrics")
     @classmethod
     def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             find_metric(name)
+        return names
+
+    @field_validator("instruments")
+    @classmethod
+    def _are_there(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        chosen(names)
         return names
 
 
@@ -75,7 +94,6 @@ class Experiment:
         reg: a plasticity method for the whole agent, one per role, or None.
         run: how it is run.
         labels: what env, agent and reg are called, overrides included: the run folder's path.
-        plain: the same as nested plain data, complete: what ``config.yaml`` holds.
     """
 
     sequence: TaskSequence
@@ -84,7 +102,20 @@ class Experiment:
     reg: Reg
     run: Run
     labels: dict[str, str]
-    plain: dict[str, Any]
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The experiment as nested plain data, complete: what ``config.yaml`` holds.
+
+        :func:`~neoteny.runners.experiments.from_plain` is the way back.
+        """
+        return {
+            "env": {"fingerprint": self.sequence.fingerprint(), **plain(self.sequence)},
+            "agent": {"algorithm": class_name(self.algorithm, AGENTS), **plain(self.agent)},
+            "reg": plain(settings(self.reg)),
+            **plain(self.run),
+            "labels": dict(self.labels),
+        }
 
     @property
     def folder(self) -> Path:
@@ -115,20 +146,21 @@ class Experiment:
         """Whether the agent is probed when it goes into a visit."""
         return self.run.probe == "on" or (self.run.probe == "auto" and visit.task.steps >= PROBED)
 
-    def make_env(self) -> ContinualVecEnv:
-        """The environments of all tasks.
+    def make_env(self, num_envs: int | None = None, render_mode: str | None = None) -> ContinualVecEnv:
+        """The environments of all tasks: as many as the agent learns in, or another number.
 
         Raises:
-            ConfigError: one cannot be made.
+            ConfigError: one cannot be made, or not rendered.
         """
         return ContinualVecEnv(
             self.sequence,
-            self.agent.num_envs,
+            num_envs or self.agent.num_envs,
             self.run.seed,
             segment_steps=self.run.segment_steps,
             multiple_of=self.rollout,
             advance=False,
             timeout=self.run.timeout,
+            render_mode=render_mode,
         )
 
     def as_seen(self, env: ContinualVecEnv) -> VecEnv:
@@ -195,9 +227,11 @@ def find_device(name: str) -> torch.device:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as nested plain data, for YAML."""
+    """Dataclasses, tuples and mappings as nested plain data, for YAML, from which they can be built again."""
+    if hasattr(value, "plain"):
+        return plain(value.plain())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = {"shift": value.name} if isinstance(value, Shift) else {}
+        name = {"shift": class_name(type(value), SHIFTS)} if isinstance(value, Shift) else {}
         return name | {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

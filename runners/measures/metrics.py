@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from neoteny import configs
 from neoteny.agents import Continual
-from neoteny.plasticity import spectral_norms
+from neoteny.runners.measures.groups import GROUPS
 
 #: A function of an agent that leaves it as it is and gives numbers by name.
 Metric = Callable[[Continual], Mapping[str, float]]
-
-
-def spectral_norm(agent: Continual) -> dict[str, float]:
-    """The largest singular value of every trained layer's matrix, by the layer's name."""
-    held = [p for o in agent.optimizers().values() for group in o.param_groups for p in group["params"]]
-    return spectral_norms(agent.policy, {id(p) for p in held if p.requires_grad})
 
 
 def reg(agent: Continual) -> dict[str, float]:
@@ -35,8 +29,8 @@ def optimizer(agent: Continual) -> dict[str, float]:
     }
 
 
-#: Those of every run, by the group that they are logged in.
-METRICS: dict[str, Metric] = {"spectral_norm": spectral_norm, "reg": reg, "optimizer": optimizer}
+#: Those of every run, by the group that they are logged in, beside the instruments.
+METRICS: dict[str, Metric] = {"reg": reg, "optimizer": optimizer}
 
 
 def find_metric(name: str) -> Metric:
@@ -46,11 +40,13 @@ def find_metric(name: str) -> Metric:
         ConfigError: there is none, it cannot be called, or its name is taken.
     """
     if ":" not in name:
-        raise configs.ConfigError(f"{name!r}: module:function is expected; every run has {', '.join(METRICS)}")
+        raise configs.ConfigError(
+            f"{name!r}: module:function is expected; every run has {', '.join([*METRICS, *GROUPS])}"
+        )
     metric = configs.find_object("metrics", name)
     if not callable(metric) or not hasattr(metric, "__name__"):
         raise configs.ConfigError(f"{name!r} is no function")
-    if metric.__name__ in METRICS:
+    if metric.__name__ in {*METRICS, *GROUPS}:
         raise configs.ConfigError(f"{name!r}: every run has a metric of this name; choose another")
     return metric
 

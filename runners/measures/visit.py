@@ -70,6 +70,24 @@ class VisitMeasures:
                 found[f"{name}_mean"], found[f"{name}_final"] = curve.summary()
         return found | {"note": self._note(found)}
 
+    def firsts(self, updated: int) -> dict[str, float | None]:
+        """When the agent first did well, in steps of one environment since the visit began; None if never.
+
+        Args:
+            updated: the steps before the first update of the visit.
+
+        Returns:
+            ``first_success``: the end of the first game in which the task was solved, where the environment says so.
+            ``first_improvement``: the end of the first episode that began after ``updated`` steps and has a higher
+            return than every episode that began before, with the agent as it came to the task; None also where none
+            of these came to its end.
+        """
+        solved = [start + length for start, length, value in self.curves["success"].ended if value > 0]
+        episodes = self.curves["return"].ended
+        before = [value for start, _, value in episodes if start < updated]
+        better = [start + length for start, length, value in episodes if before and value > max(before)]
+        return {"first_success": min(solved, default=None), "first_improvement": min(better, default=None)}
+
     def _note(self, row: Mapping[str, Any]) -> str:
         """Why there is no mean return, if there is none."""
         if not math.isnan(row["return_mean"]):

@@ -3,7 +3,7 @@
 from neoteny.runners.reports.plots import plot
 from neoteny.runners.reports.reference import plasticity_tables, reference_of, references, write_plasticity
 from neoteny.runners.reports.scores import Runs, interval, read_runs, scores
-from neoteny.runners.reports.tables import measured, solved_table, table, write_rows
+from neoteny.runners.reports.tables import measured, solved_table, table, transfer_table, write_rows
 
 __all__ = [
     "Runs",
@@ -17,6 +17,7 @@ __all__ = [
     "scores",
     "solved_table",
     "table",
+    "transfer_table",
     "write_plasticity",
     "write_rows",
 ]

@@ -15,10 +15,10 @@ Seeds = dict[int, list[dict[str, str]]]
 Runs = dict[str, Seeds]
 
 
-def read_runs(folder: Path) -> Runs:
-    """The rows of every tasks.csv under ``folder``, by method (the run folder's name) and seed."""
+def read_runs(folder: Path, name: str = "tasks.csv") -> Runs:
+    """The rows of every tasks.csv, or another table, under ``folder``, by method (the run folder's name) and seed."""
     runs: Runs = {}
-    for file in sorted(folder.glob("*/seed-*/tasks.csv")):
+    for file in sorted(folder.glob(f"*/seed-*/{name}")):
         with file.open(newline="") as lines:
             runs.setdefault(file.parent.parent.name, {})[int(file.parent.name[5:])] = list(csv.DictReader(lines))
     return runs

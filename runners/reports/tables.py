@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neoteny.runners.measures import in_words
+from neoteny.runners.measures import in_words, transfer
 from neoteny.runners.reports.scores import Runs, Scores, Seeds, interval, scores
 
 
@@ -43,6 +43,26 @@ def measured(runs: Runs, measure: str) -> list[str]:
         f"## {name.capitalize()} at each task's end",
         table(runs, f"{measure}_final"),
     ]
+
+
+def transfer_table(runs: Runs, measure: str) -> str:
+    """Markdown: what each method has kept, lost and carried over.
+
+    Args:
+        runs: the rows of evaluations.csv.
+        measure: the column with the performance.
+    """
+    found = {
+        method: [transfer.measures(*transfer.to_matrix(rows, measure)) for rows in seeds.values() if rows]
+        for method, seeds in runs.items()
+    }
+    names = list(next(iter(found.values()))[0])
+    lines = ["| method | " + " | ".join(map(in_words, names)) + " |", "|---|" + "---:|" * len(names)]
+    for method, seeds in found.items():
+        known = {name: np.array([each[name] for each in seeds if not np.isnan(each[name])]) for name in names}
+        cells = [show(values) if len(values) else "—" for values in known.values()]
+        lines.append(f"| {method} ({len(seeds)} seeds) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def solved_table(seeds: Seeds, threshold: float, measure: str = "return") -> str:

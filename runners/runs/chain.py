@@ -7,6 +7,8 @@ checkpoint before: a run that is killed and started again gives the same numbers
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from stable_baselines3.common.logger import Logger
 
@@ -16,6 +18,7 @@ from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
 from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.display import Display
+from neoteny.runners.runs.evaluations import Evaluations
 from neoteny.runners.runs.folder import RunFolder
 from neoteny.runners.runs.recorder import Recorder
 from neoteny.runners.runs.segment import learn
@@ -40,27 +43,52 @@ class Chain:
         self.env = experiment.make_env()
         self.coverage = experiment.make_agent(self.env, 0).coverage()
         self.folder = RunFolder(experiment.folder, experiment.plain)
+        if self.folder.state["segment"] >= len(experiment.segments):
+            raise ConfigError(
+                f"--num-tasks: {len(experiment.sequence.visits)} tasks are fewer than {experiment.folder} has learned "
+                f"({self.folder.state['step']:,} steps, {len(self.folder.tasks)} tasks to their end); choose more, or "
+                f"another --out"
+            )
+        self.evaluations = Evaluations(experiment, self.folder, self.env)
 
     @property
     def coming(self) -> list[Segment]:
         """The segments after the last checkpoint."""
         return self.experiment.segments[self.folder.state["segment"] + 1 :]
 
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing to learn, and nothing to evaluate."""
+        return not self.coming and not (self.experiment.run.evaluate_all and self.evaluations.missing)
+
     def run(self) -> None:
         """Learn segment after segment to the end of the sequence."""
+        for _ in self.walk():
+            pass
+
+    def walk(self) -> Iterator[Segment]:
+        """The segments that are coming, each once it is learned and written."""
         torch.set_num_threads(self.experiment.run.threads)
         torch.set_float32_matmul_precision(self.experiment.run.precision)
         torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
         try:
-            agent = self._resume()
+            agent = self._resume() if self.coming else None
             with self.folder.writing() as (tasks, logger), self._display() as display:
+                self._evaluate(logger, display)
                 recorder = Recorder(self.experiment, display)
                 recorder.begin_visit(**self.folder.state["visit"])
                 for segment in self.coming:
                     agent = learn(self.experiment, segment, agent, self.env, recorder, logger)
                     self._close(segment, agent, recorder, logger, tasks)
+                    self._evaluate(logger, display)
+                    yield segment
         finally:
             self.env.close()
+            self.evaluations.close()
+
+    def _evaluate(self, logger: Logger, display: Display) -> None:
+        if self.experiment.run.evaluate_all:
+            self.evaluations.catch_up(logger, display)
 
     def _display(self) -> Display:
         total = sum(segment.steps for segment in self.experiment.segments)
@@ -72,9 +100,15 @@ class Chain:
         if path is None:
             return None
         try:
-            return self.experiment.algorithm.load(path, self.experiment.as_seen(self.env), self.experiment.device)
-        except CheckpointError as error:
-            raise ConfigError(f"--out: this run cannot go on: {error}") from error
+            agent = self.experiment.algorithm.load(path, self.experiment.as_seen(self.env), self.experiment.device)
+            replay = getattr(agent, "replay_buffer", None)
+            if replay is not None and not replay.size():
+                raise CheckpointError(f"{path} has no replay buffer; an earlier version did not save the last one")
+            if self.experiment.sequence.switches == "hidden" and not self.experiment.run.fresh:
+                agent.stretch_task(sum(segment.steps for segment in self.experiment.segments))
+        except ValueError as error:
+            raise ConfigError(f"--out: this run cannot go on: {error}; train anew, with another --out") from error
+        return agent
 
     def _close(self, segment: Segment, agent: Continual, recorder: Recorder, logger: Logger, tasks: Table) -> None:
         """Write what the segment has come to."""
@@ -89,8 +123,10 @@ class Chain:
                 if key.endswith(("_mean", "_final")):
                     logger.record(f"task/{key}", row[key])
             recorder.begin_visit()
+            if self.experiment.run.keep_agents:  # before the checkpoint, without which the segment is learned again
+                self.folder.keep(agent, segment.visit.index)
         logger.dump(step)
         if agent.ep_info_buffer is not None:
             agent.ep_info_buffer.clear()
         state = {"segment": segment.index, "step": step, "visit": recorder.state()}
-        self.folder.save(agent, state, resumable=segment is not self.experiment.segments[-1])
+        self.folder.save(agent, state)

@@ -24,18 +24,23 @@ class Checkpoints:
     def agent_path(self, segment: int) -> Path:
         return self.folder / f"segment-{segment:04d}.safetensors"
 
-    def save(self, segment: int, agent: Any, state: Mapping[str, Any], resumable: bool = True) -> None:
-        """Write a checkpoint, with the agent's replay buffer if the run is to go on from it; drop older ones."""
-        agent.save(self.agent_path(segment), replay=resumable)
+    def save(self, segment: int, agent: Any, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, with the agent's replay buffer, so that the run can go on from it; drop older ones."""
+        agent.save(self.agent_path(segment), replay=True)
         write_text(self.agent_path(segment).with_suffix(".json"), json.dumps({"segment": segment, **state}))
         for old in self._complete()[: -self.keep]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def last(self) -> dict[str, Any] | None:
-        """The state saved with the last complete checkpoint."""
-        complete = self._complete()
-        return json.loads(complete[-1].read_text()) if complete else None
+        """The state saved with the last complete checkpoint; also while another process writes more of them."""
+        while complete := self._complete():
+            try:
+                state: dict[str, Any] = json.loads(complete[-1].read_text())
+                return state
+            except FileNotFoundError:  # dropped meanwhile, for a later one
+                continue
+        return None
 
     def _complete(self) -> list[Path]:
         return sorted(self.folder.glob("segment-*.json"), key=lambda path: int(path.stem.removeprefix("segment-")))

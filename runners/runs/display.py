@@ -23,7 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from neoteny.plasticity.survey import ACTED_ON
-from neoteny.runners.measures import in_words, shown
+from neoteny.runners.measures import in_words, shown, transfer
 
 #: A terminal with fewer columns than this shows less.
 WIDE = 120
@@ -149,8 +149,8 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
             table.add_column(heading, min_width=NAME_WIDTH, overflow="fold")
         else:
             table.add_column(heading, justify="right", width=_width([*cells, *heading.split()]))
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
+    for line in zip(*columns.values(), strict=True):
+        table.add_row(*line)
     console.print(table)
     if left_out:
         print(f"Left out:      {', '.join(left_out)} (this terminal is narrow; tasks.csv has them)")
@@ -163,6 +163,21 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
     if rows and "acted_on" in rows[-1] and len(left) < len(coverage):
         rest = "; ".join(f"{', '.join(names)} ({what})" for what, names in _by_value(left).items())
         print(f"Acted on:      {float(rows[-1]['acted_on']):.1%} of the weights{f', not: {rest}' if rest else ''}")
+
+
+def kept_and_lost(rows: Sequence[Mapping[str, str]], measure: str) -> None:
+    """What the rows of ``evaluations.csv`` say of forgetting and transfer, on standard output; nothing of none."""
+    if not rows:
+        return
+    matrix, visits = transfer.to_matrix(rows, measure)
+    found = {name: number(value) for name, value in transfer.measures(matrix, visits).items()}
+    seconds = sum(float(row["seconds"]) for row in rows)
+    print(
+        f"Evaluated:     {matrix.size} times in {seconds:,.0f} s; {in_words(measure)} "
+        f"{found['average_performance']} on average at the end, forgetting {found['forgetting']}, "
+        f"backward transfer {found['backward_transfer']} (Continual World); isolated forgetting "
+        f"{found['isolated_forgetting']}, zero-shot transfer {found['zero_shot_transfer']} (CORA)"
+    )
 
 
 def _by_value(texts: Mapping[str, str]) -> dict[str, list[str]]:

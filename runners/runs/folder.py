@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch.utils.tensorboard import SummaryWriter
 
 from neoteny.agents import Continual
-from neoteny.configs import ConfigError, read_yaml
+from neoteny.configs import ConfigError, dump_yaml, read_yaml
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.tables import Table, read_rows, write_text
 
-#: Settings that a run may be gone on with otherwise.
-MAY_DIFFER = ("out", "device", "metrics", "probe", "timeout")
+#: Settings that a run may be gone on with otherwise, and those that go with its length.
+MAY_DIFFER = (
+    *("out", "device", "timeout", "labels"),
+    *("metrics", "instruments", "probe", "keep_agents", "evaluate_all", "evaluate_episodes"),
+)
+LENGTH = ("env.num_tasks", "env.fingerprint")
 
 
 class RunFolder:
     """The folder of a run, claimed: this process runs in it and no other, until it ends.
 
-    It holds ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events and
-    ``checkpoints/``. A table's rows and the events beyond the last checkpoint are dropped when the run goes on.
+    It holds ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
+    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``. A table's rows and the events beyond the last checkpoint
+    are dropped when the run goes on.
 
     Args:
         path: the folder; made, if it is not there.
@@ -48,26 +54,30 @@ class RunFolder:
 
     def _claim(self) -> None:
         file = self.path / "config.yaml"
-        if file.exists():
-            recorded = _flat(read_yaml(file))
-            for key, value in _flat(self.settings).items():
-                there = recorded.get(key)
-                if there != value and key not in MAY_DIFFER:
-                    raise ConfigError(
-                        f"--out: {self.path} holds a run of other settings: {key} is {there!r} there and {value!r} "
-                        f"here; choose another --out, or remove it"
-                    )
-        else:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_text(file, self._yaml())
-        self._lock = file.open()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, lock)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(f"--out: another process is running in {self.path}") from error
+        if file.exists():
+            self._compare(_flat(read_yaml(file)), _flat(self.settings))
+        else:
+            write_text(file, self._yaml())
+
+    def _compare(self, recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        longer = recorded.get(LENGTH[0]) != settings.get(LENGTH[0])
+        for key, value in settings.items():
+            may_differ = key.partition(".")[0] in MAY_DIFFER or (longer and key in LENGTH)
+            if (there := recorded.get(key)) != value and not may_differ:
+                raise ConfigError(
+                    f"--out: {self.path} holds a run of other settings: {key} is {there!r} there and {value!r} "
+                    f"here; choose another --out, or remove it"
+                )
 
     def _yaml(self) -> str:
-        return yaml.safe_dump(dict(self.settings), sort_keys=False, allow_unicode=True)
+        return dump_yaml(dict(self.settings))
 
     @property
     def agent(self) -> Path | None:
@@ -82,7 +92,11 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[tuple[Table, Logger]]:
-        """``tasks.csv``, and the logger that writes ``progress.csv`` and TensorBoard events."""
+        """``tasks.csv``, and the logger that writes ``progress.csv`` and TensorBoard events.
+
+        From now on ``config.yaml`` has the settings that the run goes on with.
+        """
+        write_text(self.path / "config.yaml", self._yaml())
         step = self.state["step"]
         tasks = Table(self.path / "tasks.csv", step)
         events = Events(self.path, step)
@@ -93,10 +107,19 @@ class RunFolder:
         finally:
             logger.close()
 
-    def save(self, agent: Continual, state: dict[str, Any], resumable: bool) -> None:
-        """Take a checkpoint; with what only a run that goes on needs, if it is ``resumable``."""
-        self.checkpoints.save(state["segment"], agent, state, resumable)
+    def keep(self, agent: Continual, visit: int) -> None:
+        """Keep the agent as it is after the visit with this index, replay buffer included, for good."""
+        agent.save(kept_agent(self.path, visit + 1), replay=True)
+
+    def save(self, agent: Continual, state: dict[str, Any]) -> None:
+        """Take a checkpoint."""
+        self.checkpoints.save(state["segment"], agent, state)
         self.state = state
+
+
+def kept_agent(folder: Path, task: int) -> Path:
+    """Where ``--keep-agents`` keeps the agent as it was after a task; the first is 1."""
+    return folder / "agents" / f"task-{task:04d}.safetensors"
 
 
 class Events(TensorBoardOutputFormat):

@@ -11,11 +11,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from neoteny.agents import Continual
 from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
-from neoteny.runners.measures import HEADLINES, Prober, VisitMeasures, measure
+from neoteny.runners.measures import HEADLINES, Panel, Prober, VisitMeasures, looks_per_task, measure, summary
 from neoteny.runners.runs.display import Display
-
-#: Networks are looked at this often per task.
-LOOKS_PER_TASK = 10
 
 #: At least so many environment steps lie between two rows of progress.csv.
 LOG_EVERY = 1024
@@ -31,6 +28,7 @@ class Recorder(BaseCallback):
         self.headline = HEADLINES[experiment.sequence.score]
         rollouts = -(-LOG_EVERY // experiment.rollout)
         self.log_every = rollouts * experiment.agent.rollout_length  # steps of one environment
+        self.panel = Panel(experiment.run.instruments, experiment.run.seed)
         self.begin_visit()
 
     def begin_visit(
@@ -38,10 +36,12 @@ class Recorder(BaseCallback):
         measures: Mapping[str, Any] | None = None,
         steps: int = 0,
         seconds: float = 0.0,
+        switch: Mapping[str, float] | None = None,
         probe: Mapping[str, float] | None = None,
     ) -> None:
         """A visit begins, or goes on after what is given."""
         self.visit = VisitMeasures(measures)
+        self.switch = dict(switch or {})
         self.probe = dict(probe or {})
         self.prober: Prober | None = None
         self.steps = steps
@@ -50,13 +50,14 @@ class Recorder(BaseCallback):
 
     def state(self) -> dict[str, Any]:
         """What :meth:`begin_visit` takes, to go on in another process."""
-        return {"measures": self.visit.state(), "steps": self.steps, "seconds": self.seconds, "probe": self.probe}
+        state = {"measures": self.visit.state(), "steps": self.steps, "seconds": self.seconds}
+        return state | {"switch": self.switch, "probe": self.probe}
 
     def begin_segment(self, segment: Segment) -> None:
         """A segment begins."""
         self.segment = segment
-        stretches = self.experiment.budget(segment.visit) // (self.log_every * self.experiment.agent.num_envs)
-        self.look_every = max(1, stretches // LOOKS_PER_TASK)
+        self.panel.forget()
+        self.looking, self.seen = False, dict[str, float]()
         self.display.task(segment.visit.index, segment.visit.label)
         self.started = time.perf_counter()
         self.logged, self.paid = self.steps, 0.0
@@ -68,17 +69,22 @@ class Recorder(BaseCallback):
             self.log_probe()
         self.seconds += time.perf_counter() - self.started
         self.visit.cut(self.steps)
+        self.end_look()
         if self.steps % self.log_every:
             self.log_episodes()
 
     def _on_training_start(self) -> None:
         self.first_step = self.model.num_timesteps
+        budget = self.experiment.budget(self.segment.visit)
+        stretches = -(-budget // (self.log_every * self.experiment.agent.num_envs))
+        self.look_every = -(-stretches // looks_per_task(self.agent, budget, self.experiment.rollout))
         if self.segment.start == 0 and self.experiment.probes(self.segment.visit):
             self.prober = Prober(self.agent, self.experiment.run.seed)
 
     def _on_rollout_start(self) -> None:
         if self.steps % self.log_every == 0:
             self.agent.check_finite()
+            self.end_look()
 
     def _on_step(self) -> bool:
         self.steps += 1
@@ -103,11 +109,29 @@ class Recorder(BaseCallback):
         return self.model
 
     def _on_rollout_end(self) -> None:
-        if self.steps % self.log_every == 0:
+        logs = self.steps % self.log_every == 0
+        if self._first_rollout_ends():
+            self.switch = self.panel.at_switch(self.agent, self.steps)
+            self._record(self.switch)
+        if logs:
             self.log_episodes()
-            if self.steps // self.log_every % self.look_every == 0:
-                self.log_networks()
             self.logger.dump(self.num_timesteps)
+        if self._visit_ends() or (logs and self.steps // self.log_every % self.look_every == 0):
+            self.panel.begin(self.agent)
+            self.looking = True
+
+    def _first_rollout_ends(self) -> bool:
+        """Whether this rollout is what switches are measured on: the first or, as agents with a replay buffer update
+        after every few steps, those up to the first row of progress.csv.
+        """
+        if hasattr(self.agent, "rollout_buffer"):
+            return self.steps == self.experiment.agent.rollout_length
+        whole = self.experiment.budget(self.segment.visit) // self.training_env.num_envs
+        return self.steps == min(self.log_every, whole)
+
+    def _visit_ends(self) -> bool:
+        """Whether this is the last rollout of the visit."""
+        return self.steps * self.training_env.num_envs >= self.experiment.budget(self.segment.visit)
 
     def log_episodes(self) -> None:
         """Log what has ended since the last time."""
@@ -136,18 +160,32 @@ class Recorder(BaseCallback):
         self.visit.rate.add(steps, self.paid - before)
         return {"reward_rate": (self.paid - before) / steps}
 
-    def log_networks(self) -> dict[str, float]:
-        """Log all metrics."""
-        found = measure(self.agent, self.experiment.run.metrics)
+    def end_look(self) -> None:
+        """Log all metrics, if a look at the networks has begun: the updates on that rollout are done."""
+        if self.looking:
+            self.looking = False
+            self.seen = self.panel.end(self.agent)
+            self._record(self.seen | measure(self.agent, self.experiment.run.metrics))
+
+    def _record(self, found: Mapping[str, float]) -> None:
         for name, value in found.items():
             self.logger.record(name, value)
+
+    def _firsts(self) -> dict[str, float]:
+        """When the agent first did well in the visit that is over, in environment steps; logged too."""
+        if "switch" not in self.panel.names:
+            return {}
+        firsts = self.visit.firsts(self.experiment.agent.rollout_length)
+        found: dict[str, float] = {
+            f"switch/{k}": int(v * self.training_env.num_envs) for k, v in firsts.items() if v is not None
+        }
+        self._record(found)
         return found
 
     def row(self, step: int) -> dict[str, Any]:
         """The line of the visit that is over in tasks.csv."""
         visit = self.segment.visit
         steps = self.experiment.budget(visit)
-        norms = [value for name, value in self.log_networks().items() if name.startswith("spectral_norm/")]
         return {
             "step": step,
             "task": visit.index,
@@ -155,7 +193,8 @@ class Recorder(BaseCallback):
             "steps": steps,
             "headline": self.headline,
             **self.visit.row(),
-            "spectral_norm_max": max(norms),
+            **summary(self.seen),
+            **{key.replace("/", "_"): value for key, value in (self.switch | self._firsts()).items()},
             **{f"probe_{name}": value for name, value in self.probe.items()},
             "acted_on": round(self.agent.acted_on(), 4),
             "updates": self.agent.updates,

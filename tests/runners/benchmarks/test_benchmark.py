@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from neoteny.agents import AGENTS
 from neoteny.runners import benchmark
-from neoteny.runners.benchmarks import agents, backends, methods, timing
+from neoteny.runners.benchmarks import agents, backends, instruments, methods, timing
 
 #: Settings of an agent with which a slice of 64 steps is short, and the updates (PPO: epochs) that belong to it.
 SMALL = {
@@ -84,6 +84,26 @@ def test_benchmark_of_methods(tmp_path, capsys):
     assert all(text in shown for text in ("spectral", "redo", "width 4", "width 8", "%"))
 
 
+def test_benchmark_of_instruments(tmp_path, capsys):
+    numbers = tmp_path / "numbers.json"
+    argv = ["--instruments", "--agent", "ppo-control", "--widths", "4", "8", "--rounds", "1", "--steps", "1024", "2048"]
+    assert benchmark.main([*argv, "--json", str(numbers)]) == 0
+    found = json.loads(numbers.read_text())["instruments"]
+    assert {steps: list(widths) for steps, widths in found.items()} == {"1024": ["4", "8"], "2048": ["4", "8"]}
+    shown = capsys.readouterr().out
+    assert all(
+        text in shown for text in ("--instruments default", "ppo-control", "cartpole-dynamics", "2,048", "width 8")
+    )
+
+
+def test_runs_with_and_without_instruments_differ_in_these_only(tmp_path):
+    slices = instruments.contenders("ppo-control", 4, 1024, 2, ("spectra",), str(tmp_path))
+    assert [learn() for learn in slices.values() for _ in range(2)] == [1024] * 4
+    settings = {name: next(iter((tmp_path / name).rglob("config.yaml"))).read_text().splitlines() for name in slices}
+    odd = set(settings["on"]) ^ set(settings["off"])
+    assert odd == {"- none", "- spectra", f"out: {tmp_path}/on", f"out: {tmp_path}/off"}
+
+
 def test_methods_that_act_rarely_are_timed_at_rest_and_in_action():
     slices, shares = methods.contenders(["none", "l2", "redo", "continual-backprop"], 4)
     assert list(slices) == ["none", "l2", "redo, acting", "redo", "continual-backprop"]
@@ -133,10 +153,13 @@ def test_measure_takes_turns_and_counts_steps():
         (["--env-id", "MiniGrid-DoorKey-5x5-v9"], "--env-id: no environment 'MiniGrid-DoorKey-5x5-v9' is registered"),
         (["--agent", "recurrent-ppo"], "'recurrent-ppo' is not known; choose from dqn, ppo, sac"),
         (["--backends", "CartPole-v2"], "did you mean 'CartPole-v1'?"),
+        (["--instruments", "--agent", "ppo-atari"], "--agent: 'ppo-atari' is not known; choose from dqn, dqn-control"),
+        (["--instruments", "spektra"], "did you mean 'spectra'?"),
+        (["--steps", "0"], "--steps: at least 1 is needed, got 0"),
         (["--rounds", "0"], "--rounds: at least 1 is needed, got 0"),
         (["--num-envs", "-3"], "--num-envs: at least 1 is needed, got -3"),
     ],
-    ids=["agent", "env-id", "algorithm", "backends", "rounds", "num-envs"],
+    ids=["agent", "env-id", "algorithm", "backends", "no-sequence", "instruments", "steps", "rounds", "num-envs"],
 )
 def test_benchmark_refuses(argv, message, capsys):
     with pytest.raises(SystemExit) as stop:

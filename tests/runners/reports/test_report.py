@@ -64,3 +64,40 @@ def test_interval():
     assert middle == 1.5
     assert 0.5 <= low < 1.5 < high <= 2.5
     assert interval(np.full((4, 1), 0.25)) == (0.25, 0.25, 0.25)
+
+
+HEADER = "step,after,learned,on,name,return,games,seconds"
+
+
+def evaluated(folder: Path, method: str, seed: int, matrix: list[list[float]]) -> None:
+    """evaluations.csv of a run that learned its tasks one after the other."""
+    rows = [
+        f"{100 * after},{after},{after},{on + 1},room,{value},20,1"
+        for after, performance in enumerate(matrix)
+        for on, value in enumerate(performance)
+    ]
+    (folder / method / f"seed-{seed}" / "evaluations.csv").write_text("\n".join([HEADER, *rows, ""]))
+
+
+def test_what_was_kept_and_lost(tmp_path: Path):
+    """Of the methods that have matrices; means over seeds of each run's own figure."""
+    folder = make_runs(tmp_path / "runs", {"a": [0.0, 1.0], "b": [2.0], "c": [3.0]})
+    evaluated(folder, "a", 0, [[0, 0], [4, 1], [1, 5]])
+    evaluated(folder, "a", 1, [[0, 0], [4, 3], [3, 6]])
+    evaluated(folder, "b", 0, [[0, 0]])
+    (folder / "c" / "seed-0" / "evaluations.csv").write_text(HEADER + "\n")
+    assert report.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "table.md").read_text().split("## Kept and lost")[1]
+    assert "Of the return of 20 games" in text
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert lines[0][1:4] == ["average performance", "forgetting", "backward transfer"]
+    assert lines[2][:4] == ["| a (2 seeds)", "3.750 [3.000, 4.500]", "1.000 [0.500, 1.500]", "-2.000 [-3.000, -1.000]"]
+    assert [cell.split()[0] for cell in lines[2][4:]] == ["0.500", "0.350"]
+    assert lines[3] == ["| b (1 seeds)", "0.000 [0.000, 0.000]", "—", "—", "—", "— |"]
+    assert len(lines) == 4
+
+
+def test_without_matrices_there_is_nothing_kept_and_lost(tmp_path: Path):
+    folder = make_runs(tmp_path / "runs", {"a": [0.0]})
+    assert report.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "Kept and lost" not in (tmp_path / "out" / "table.md").read_text()

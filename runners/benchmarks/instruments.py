@@ -1,0 +1,102 @@
+"""What the instruments of a run add to the time that it trains, at several widths of its hidden layers."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from neoteny import configs
+from neoteny.runners.benchmarks.methods import share
+from neoteny.runners.benchmarks.timing import Slice, figures, measure, show
+from neoteny.runners.experiments import Experiment, compose, find_device, load_presets
+from neoteny.runners.runs import Chain
+
+WIDTHS = (64, 256)
+#: Environment steps of a task: short ones, which have their end looked at like any other, and usual ones.
+STEPS = (10_000, 100_000)
+#: By default the instruments of a run.
+DEFAULT_NAMES = ("default",)
+#: The sequence that each agent is timed on.
+CASES: Mapping[str, str] = {
+    "ppo": "minigrid-permute",
+    "ppo-control": "cartpole-dynamics",
+    "dqn": "minigrid-permute",
+    "dqn-control": "cartpole-dynamics",
+    "sac-control": "pendulum-gravity",
+    "recurrent-ppo": "minigrid-memory",
+}
+
+
+def experiment(case: str, width: int, steps: int, tasks: int, **run: Any) -> Experiment:
+    """A run of so many tasks; without early stopping, so that all do equal work."""
+    presets = load_presets({"env": CASES[case], "agent": case, "reg": "none"})
+    stops = {"agent.target_kl": None} if "target_kl" in presets["agent"][1] else {}
+    hidden = {"agent.network.hidden": [width, width]}
+    return compose(presets, hidden | stops, run, steps_per_task=steps, num_tasks=tasks)
+
+
+def learning(settings: Experiment) -> Slice:
+    """A task, with all that a run writes."""
+    walk = Chain(settings).walk()
+
+    def learn() -> int:
+        steps, over = 0, False
+        with redirect_stderr(io.StringIO()):  # a run says when a task is over
+            while not over:
+                segment = next(walk)
+                steps, over = steps + segment.steps, segment.ends_visit
+        return steps
+
+    return learn
+
+
+def contenders(
+    case: str, width: int, steps: int, tasks: int, instruments: tuple[str, ...], out: str, device: str = "cpu"
+) -> dict[str, Slice]:
+    """Runs without and with instruments, which are the same otherwise."""
+    slices = {}
+    for name, chosen in {"off": ("none",), "on": instruments}.items():
+        folder = str(Path(out) / name)
+        run = experiment(case, width, steps, tasks, instruments=chosen, out=folder, device=device)
+        slices[name] = learning(run)
+    return slices
+
+
+def compare_instruments(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure runs with and without instruments, print the table, and return its numbers.
+
+    Raises:
+        ConfigError: an instrument is not known, there is no sequence for the agent, or the device is not there.
+    """
+    device = find_device(options.device)
+    clock = time.perf_counter if device.type == "cuda" else time.process_time  # so that other programs disturb less
+    names = tuple(options.instruments or DEFAULT_NAMES)
+    sequence = configs.choose("--agent", options.agent, CASES)
+    title = (
+        f"Time added by --instruments {' '.join(names)} to {options.agent} on {sequence}, "
+        f"{device}, {options.rounds} interleaved rounds [middle half]"
+    )
+    widths = options.widths or WIDTHS
+    table = Table("steps per task", *(f"width {width}" for width in widths), title=title, title_justify="left")
+    numbers: dict[str, dict[str, Any]] = {}
+    with Progress(console=Console(stderr=True)) as progress:
+        for steps in options.steps or STEPS:
+            numbers[str(steps)] = {}
+            for width in widths:
+                with tempfile.TemporaryDirectory() as out:
+                    slices = contenders(options.agent, width, steps, options.rounds + 1, names, out, str(device))
+                    seconds = measure(slices, options.rounds, progress, f"{steps:,} steps, width {width}", clock)
+                numbers[str(steps)][str(width)] = figures(seconds["on"], seconds["on"] / seconds["off"])
+            table.add_row(f"{steps:,}", *map(share, numbers[str(steps)].values()))
+    show(table)
+    return {"title": title, "instruments": numbers}

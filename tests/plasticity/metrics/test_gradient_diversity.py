@@ -1,0 +1,195 @@
+"""The Gram matrix of per-sample gradients, against a loop of backward passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from neoteny.plasticity.metrics import Passes, conv_patches, gradient_diversity, gradient_gram
+from neoteny.plasticity.metrics import passes as module_of_passes
+
+SAMPLES = 6
+
+
+class Recurrent(nn.Module):
+    """A GRU cell beside an embedding, then heads; the encoder is called twice, and one layer at several positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 4)
+        self.encoder = nn.Linear(4, 5)
+        self.lstm = nn.LSTM(5, 3)
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = self.table(x.long())  # (n, positions, 4)
+        seen = self.encoder(words).tanh() + self.encoder(words.flip(1)).relu()
+        states, _ = self.lstm(seen.transpose(0, 1))
+        return self.head(states[-1])[:, 0]
+
+
+class Sequences(nn.Module):
+    """A recurrent layer of any kind, over sequences of three."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.LazyLinear(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.layer, nn.RNNCellBase):
+            states = self.layer(x[:, 0])
+            return self.head(states[0] if isinstance(states, tuple) else states)[:, 0]
+        outputs, _ = self.layer(x if self.layer.batch_first else x.transpose(0, 1))
+        return self.head(outputs[:, -1] if self.layer.batch_first else outputs[-1])[:, 0]
+
+
+class Reshaped(nn.Module):
+    """Its first layer does not get one row per sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.Linear(2, 3), nn.Linear(9, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(x.reshape(-1, 2)).tanh().reshape(len(x), -1))[:, 0]
+
+
+def last(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(*layers, nn.Flatten(0))
+
+
+IMAGES = (SAMPLES, 3, 9, 8)
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mlp": (lambda: last(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 5, bias=False), nn.Tanh(), nn.Linear(5, 1)), (6, 4)),
+    "layer norm": (lambda: last(nn.Linear(4, 5), nn.LayerNorm(5), nn.GELU(), nn.Linear(5, 1)), (6, 4)),
+    "in place": (lambda: last(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 1)), (6, 4)),
+    "convolutions": (
+        lambda: last(
+            nn.Conv2d(3, 4, 3, stride=2, padding=1, dilation=2), nn.ReLU(), nn.Conv2d(4, 2, (2, 1)), nn.Flatten(),
+            nn.LazyLinear(1),
+        ),
+        IMAGES,
+    ),
+    "grouped, circular": (
+        lambda: last(
+            nn.Conv2d(3, 6, 3, groups=3), nn.Tanh(), nn.Conv2d(6, 2, 3, padding=1, padding_mode="circular"),
+            nn.Flatten(), nn.LazyLinear(1),
+        ),
+        IMAGES,
+    ),
+    "one dimension": (lambda: last(nn.Conv1d(3, 4, 2), nn.ELU(), nn.Flatten(), nn.LazyLinear(1)), (SAMPLES, 3, 5)),
+    "weight norm": (lambda: last(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 1)), (6, 4)),
+    "lstm": (lambda: Sequences(nn.LSTM(2, 4, num_layers=2, batch_first=True)), (SAMPLES, 3, 2)),
+    "gru": (lambda: Sequences(nn.GRU(2, 4)), (SAMPLES, 3, 2)),
+    "rnn": (lambda: Sequences(nn.RNN(2, 4, nonlinearity="relu", bias=False)), (SAMPLES, 3, 2)),
+    "two directions": (lambda: Sequences(nn.LSTM(2, 4, bidirectional=True)), (SAMPLES, 3, 2)),
+    "lstm cell": (lambda: Sequences(nn.LSTMCell(2, 4)), (SAMPLES, 3, 2)),
+    "gru cell": (lambda: Sequences(nn.GRUCell(2, 4)), (SAMPLES, 3, 2)),
+    "rnn cell": (lambda: Sequences(nn.RNNCell(2, 4)), (SAMPLES, 3, 2)),
+    "recurrent": (Recurrent, (SAMPLES, 7)),
+    "reshaped": (Reshaped, (SAMPLES, 6)),
+}  # fmt: skip
+
+
+def network(name: str) -> tuple[nn.Module, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        make, shape = CASES[name]
+        module = make().double()
+        x = torch.randn(shape, dtype=torch.float64)
+        x = x.abs().mul(3).floor().clamp(max=8) if name == "recurrent" else x
+        module(x)
+        return module.eval(), x
+
+
+def matrices(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.ndim > 1]
+
+
+def by_loop(module: nn.Module, x: Tensor) -> Tensor:
+    """G: sample after sample through the network by itself."""
+    rows = [torch.autograd.grad(module(x[i : i + 1]).sum(), matrices(module)) for i in range(len(x))]
+    return torch.stack([torch.cat([gradient.flatten() for gradient in row]) for row in rows])
+
+
+def watched(module: nn.Module, x: Tensor) -> tuple[Passes, Tensor]:
+    with Passes(module) as passes:
+        return passes, module(x)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "weight norm"])
+def test_gram_is_that_of_a_loop(name):
+    module, x = network(name)
+    passes, losses = watched(module, x)
+    gram, left_out = passes.gram(losses, {id(p) for p in matrices(module)})
+    assert left_out == []
+    rows = by_loop(module, x)
+    torch.testing.assert_close(gram, rows @ rows.T, rtol=1e-9, atol=1e-12)
+    values = np.linalg.svd(rows.numpy(), compute_uv=False)
+    values = values[values > values[0] * 1e-4]
+    assert gradient_diversity(gram) == pytest.approx(np.exp(stats.entropy(values)), rel=1e-3)
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_of_a_computed_weight_it_is_that_of_the_weight():
+    module, x = network("weight norm")
+    plain = by_loop(module, x)
+    parametrizations.weight_norm(module[0])
+    passes, losses = watched(module, x)
+    gram, left_out = passes.gram(losses, {id(p) for p in module.parameters()})
+    assert left_out == []
+    torch.testing.assert_close(gram, plain @ plain.T)
+
+
+def test_only_the_parameters_named_count():
+    module, x = network("mlp")
+    passes, losses = watched(module, x)
+    gram, _ = passes.gram(losses, {id(module[2].weight)})
+    rows = torch.stack(
+        [torch.autograd.grad(module(x[i : i + 1]).sum(), module[2].weight)[0].flatten() for i in range(6)]
+    )
+    torch.testing.assert_close(gram, rows @ rows.T)
+    assert passes.gram(losses, set()) == (None, [])
+    assert passes.gram(losses.detach(), {id(p) for p in module.parameters()}) == (None, [])
+
+
+def test_what_is_too_large_is_named(monkeypatch):
+    monkeypatch.setattr(module_of_passes, "LARGEST", 10)
+    module, x = network("recurrent")
+    passes, losses = watched(module, x)
+    gram, left_out = passes.gram(losses, {id(p) for p in module.parameters()})
+    assert left_out == ["table"]
+    assert gram.shape == (SAMPLES, SAMPLES)
+
+
+def test_conv_patches_times_the_kernel_are_the_output():
+    conv = nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False)
+    images = torch.randn(IMAGES, generator=torch.Generator().manual_seed(0))
+    patches = conv_patches(conv, images)
+    torch.testing.assert_close(patches @ conv.weight.flatten(1).T, conv(images).flatten(2).mT)
+    for other in (nn.Conv2d(3, 3, 1, groups=3), nn.Conv2d(3, 3, 3, padding="same")):
+        assert conv_patches(other, images) is None
+
+
+def test_diversity_of_closed_cases():
+    """Gradients along axes, of lengths 4, 2, 1, 1: p = 1/2, 1/4, 1/8, 1/8."""
+    rows = torch.diag(torch.tensor([4.0, 2, 1, 1]))
+    assert gradient_diversity(rows @ rows.T) == pytest.approx(2 ** (7 / 4))
+    assert gradient_diversity(torch.eye(5)) == pytest.approx(5)
+    assert gradient_diversity(torch.ones(5, 5)) == pytest.approx(1)  # all samples pull alike
+    assert gradient_diversity(torch.tensor([[3.0]])) == pytest.approx(1)
+    assert gradient_diversity(torch.zeros(4, 4)) == 0
+    assert math.isnan(gradient_diversity(torch.full((2, 2), math.nan)))
+    with pytest.raises(ValueError, match="a square matrix is needed"):
+        gradient_diversity(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"got \(3, 2\) and \(4, 2\)"):
+        gradient_gram(torch.zeros(3, 2), torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="are needed"):
+        gradient_gram(torch.zeros(3), torch.zeros(3))
