@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking experts clean
+.PHONY: demo test check lint format install benchmark tracking attribution experts clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,6 +38,9 @@ benchmark: $(INSTALLED)  ## throughput against stock stable-baselines3, and the 
 
 tracking: $(INSTALLED)  ## how near the estimates of singular values are while agents train: a table, in half an hour
 	TRACKING=1 $(BIN)/python -m pytest -s -k "everywhere or tie" tests/plasticity/penalties/test_tracking.py
+
+attribution: $(INSTALLED)  ## agents damaged on purpose: is the damaged part named, each in five agents? tables, in half an hour
+	ATTRIBUTION=5 $(BIN)/python -m pytest -s -m slow tests/runners/attribution/test_damaged.py
 
 experts: $(INSTALLED)  ## how often Meta-World's scripted policies succeed in cw10's tasks, and random actions, in ten minutes
 	EXPERTS=10 $(BIN)/python -m pytest -s tests/envs/test_metaworld_success.py

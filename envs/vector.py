@@ -167,8 +167,8 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._place = everywhere(self.num_envs, task=visit.index, env_id=visit.task.env)
         self._news = {}
         if self.segment.start == 0 and self.sequence.switches != "hidden":
-            each = -(-visit.budget(self._multiple) // self._pace)
-            self._news = everywhere(self.num_envs, new_task=visit.index, new_task_steps=each)
+            steps = -(-visit.budget(self._multiple) // self._pace)
+            self._news = everywhere(self.num_envs, new_task=visit.index, new_task_steps=steps)
         with self._placing():
             self._backend = make_backend(
                 visit.task, self.num_envs, seed, self.threads, render_mode=self.render_mode, timeout=self.timeout
@@ -183,16 +183,18 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _begin(self) -> Array:
         assert self._backend is not None
-        self.tally.begin(everyone := np.ones(self.num_envs, bool), everyone)
+        all_of_them = np.ones(self.num_envs, bool)
+        self.tally.begin(all_of_them, all_of_them)
         with self._placing():
             observations = self._backend.reset()
-            self._interface.restart(everyone)
+            self._interface.restart(all_of_them)
             return self._observe(observations)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start new episodes. With a seed, or the first time, also restart the current segment."""
+        if seed is not None:
+            self.run_seed = seed
         if seed is not None or self._backend is None:
-            self.run_seed = self.run_seed if seed is None else seed
             return self.start(), self._place | self._news
         return self._begin(), dict(self._place)
 

@@ -58,6 +58,10 @@ class Compose(Method):
         for method in self.methods:
             method.on_switch()
 
+    def weights_replaced(self) -> None:
+        for method in self.methods:
+            method.weights_replaced()
+
     def scalars(self) -> dict[str, Tensor]:
         names = [m.name for m in self.methods]
         labels = [f"{n}.{names[:i].count(n) + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]

@@ -212,6 +212,9 @@ class Method:
     def on_switch(self) -> None:
         """Called when the task switches, by training loops that know about tasks."""
 
+    def weights_replaced(self) -> None:
+        """Called when other weights were written from outside: find anew what follows from the weights as they are."""
+
     def scalars(self) -> dict[str, Tensor]:
         """Values to log, by name. Called when logging, not at every update."""
         return {}

@@ -60,6 +60,11 @@ class SpectralNorm(Method):
         if self.exact_every != 1:
             self._tracker = Tracker(self._matrices(), self.generator, longest=1)
 
+    @torch.no_grad()
+    def weights_replaced(self) -> None:
+        if self._tracker:
+            self._tracker.settle(self._matrices())
+
     def _matrices(self) -> dict[str, Tensor]:
         return {layer.name: layer.matrix.detach() for layer in self.layers}
 

@@ -216,9 +216,10 @@ class Tracker:
             groups.setdefault(key, {})[name] = matrix
         self._batches = [Batch(group, generator) for group in groups.values()]
         self.names = [name for batch in self._batches for name in batch.names]
-        self._warm_up(matrices)
+        self.settle(matrices)
 
-    def _warm_up(self, matrices: Mapping[str, Tensor]) -> None:
+    def settle(self, matrices: Mapping[str, Tensor]) -> None:
+        """Take steps on matrices that stand still, until σ does too."""
         sigma = self.sigma
         for step in range(WARM_UP if self.names else 0):
             self._step(matrices)

@@ -66,14 +66,20 @@ class Visit:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a visit: ``steps`` steps with fresh environments, beginning ``start`` steps into the visit."""
+    """A part of a visit: ``steps`` steps with fresh environments, beginning ``start`` steps into the visit.
+
+    Attributes:
+        trial: 0 for the run itself; with other numbers the same part has other seeds.
+    """
 
     index: int
     visit: Visit
     steps: int
     ends_visit: bool
     start: int = 0
+    trial: int = 0
 
     def seed(self, run_seed: int) -> int:
-        """The seed of this segment, for environments and agent. It depends on the run's seed and the position only."""
-        return int(np.random.SeedSequence([run_seed, self.visit.index, self.index]).generate_state(1)[0] >> 1)
+        """The seed of this segment, for environments and agent: of the run's seed, the position and the trial only."""
+        entropy = [run_seed, self.visit.index, self.index, *([self.trial] if self.trial else [])]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)

@@ -62,6 +62,11 @@ class WholeSpectrum(Penalty):
             if not layer.is_norm
         }
 
+    @torch.no_grad()
+    def weights_replaced(self) -> None:
+        for pull in self._pulls.values():
+            pull.zero_()
+
     def _pull_(self, level: float, power: int, factor: float) -> None:
         """Add factor · pull (see :func:`update_pulls_`) to the gradients of the weights that are not frozen."""
         live = [layer for layer in self.layers if layer.name in self._pulls and layer.weights.live]

@@ -76,6 +76,12 @@ class Spectral(Penalty):
         if self._tracker.names:
             self._renew()
 
+    @torch.no_grad()
+    def weights_replaced(self) -> None:
+        if self._tracker.names:
+            self._tracker.settle(self._matrices())
+            self._renew()
+
     def _matrix_layers(self) -> list[Layer]:
         return [layer for layer in self.layers if not layer.is_norm]
 

@@ -48,11 +48,11 @@ class Run:
             first: a matrix, in evaluations.csv. Training is the same without. It takes (visits + 1) times (different
             tasks) times evaluate_episodes games.
         evaluate_episodes: games of each of these evaluations.
-        probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
-            auto for tasks of at least a million environment steps, of whose time it takes little.
         metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
         instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
             policy, updates, switch. Training is the same with and without.
+        probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
+            auto for tasks of at least a million environment steps, of whose time it takes little.
     """
 
     seed: NonNegativeInt = 0
@@ -192,6 +192,12 @@ class Experiment:
         except (ValueError, AssertionError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error
+
+    def set_up_torch(self) -> None:
+        """Set what is this process's and part of the result: threads, precision, no denormal numbers."""
+        torch.set_num_threads(self.run.threads)
+        torch.set_float32_matmul_precision(self.run.precision)
+        torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
 
     def check(self) -> None:
         """Whatever can only be known by asking the machine.

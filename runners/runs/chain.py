@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from stable_baselines3.common.logger import Logger
 
 from neoteny.agents import CheckpointError, Continual
@@ -68,9 +67,7 @@ class Chain:
 
     def walk(self) -> Iterator[Segment]:
         """The segments that are coming, each once it is learned and written."""
-        torch.set_num_threads(self.experiment.run.threads)
-        torch.set_float32_matmul_precision(self.experiment.run.precision)
-        torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
+        self.experiment.set_up_torch()
         try:
             agent = self._resume() if self.coming else None
             with self.folder.writing() as (tasks, logger), self._display() as display:
