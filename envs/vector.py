@@ -138,8 +138,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _segment(self, index: int) -> Segment | None:
         """The ``index``-th segment, if the sequence is that long."""
-        missing = index + 1 - len(self.segments)
-        self.segments += itertools.islice(self._coming, max(0, missing))
+        self.segments += itertools.islice(self._coming, max(0, index + 1 - len(self.segments)))
         return self.segments[index] if index < len(self.segments) else None
 
     def seek(self, index: int) -> None:
@@ -265,7 +264,8 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         place = f"task {visit.index} ({visit.label})"
         if index is None:
             return f"{place}, step {now}"
-        return f"{place}, environment {index}, step {now}, step {self.tally.lengths[index] + self._stepping} of its episode"
+        own = self.tally.lengths[index] + self._stepping
+        return f"{place}, environment {index}, step {now}, step {own} of its episode"
 
     def _ending(self, step: Step, observations: Array, last: Array) -> dict[str, Any]:
         """The info of a step in which episodes ended by themselves or, at a switch, all others too (``last``)."""
