@@ -66,7 +66,8 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     Episodes are reset in the step in which they end (Gymnasium's ``SAME_STEP``). ``info`` has ``task``, the index of
     the visit, and ``env_id``, its environment, of each step; and where episodes end what
     :meth:`Tally.close() <neoteny.envs.tally.Tally.close>` says: ``return`` and ``length`` where ``info["_return"]`` is
-    true, ``score`` where ``info["_score"]`` is, ... An episode truncated by a switch has none.
+    true, ``score`` where ``info["_score"]`` is, ... An episode truncated by a switch has none. Where a task begins
+    with what is observed, ``info`` has :data:`~neoteny.envs.info.NEW_TASK`, unless switches are hidden.
 
     Args:
         sequence: the tasks.
@@ -126,7 +127,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self.shared, self.overlooked = shared_spaces(sequence, seed, render_mode)
         for complaint in self.overlooked:
             log.warning(complaint)
-        if any(why_not_rendered(task) for task in sequence.tasks):
+        if any(map(why_not_rendered, sequence.tasks)):
             self.metadata = {**self.metadata, "render_modes": []}
         self.single_observation_space, self.single_action_space = self.shared.observation, self.shared.action
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -137,8 +138,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _segment(self, index: int) -> Segment | None:
         """The ``index``-th segment, if the sequence is that long."""
-        missing = index + 1 - len(self.segments)
-        self.segments += itertools.islice(self._coming, max(0, missing))
+        self.segments += itertools.islice(self._coming, max(0, index + 1 - len(self.segments)))
         return self.segments[index] if index < len(self.segments) else None
 
     def seek(self, index: int) -> None:
@@ -183,18 +183,16 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _begin(self) -> Array:
         assert self._backend is not None
-        all_of_them = np.ones(self.num_envs, bool)
-        self.tally.begin(all_of_them, all_of_them)
+        self.tally.begin(everyone := np.ones(self.num_envs, bool), everyone)
         with self._placing():
             observations = self._backend.reset()
-            self._interface.restart(all_of_them)
+            self._interface.restart(everyone)
             return self._observe(observations)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start new episodes. With a seed, or the first time, also restart the current segment."""
-        if seed is not None:
-            self.run_seed = seed
         if seed is not None or self._backend is None:
+            self.run_seed = self.run_seed if seed is None else seed
             return self.start(), self._place | self._news
         return self._begin(), dict(self._place)
 
@@ -266,8 +264,8 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         place = f"task {visit.index} ({visit.label})"
         if index is None:
             return f"{place}, step {now}"
-        length = self.tally.lengths[index] + self._stepping
-        return f"{place}, environment {index}, step {now}, step {length} of its episode"
+        own = self.tally.lengths[index] + self._stepping
+        return f"{place}, environment {index}, step {now}, step {own} of its episode"
 
     def _ending(self, step: Step, observations: Array, last: Array) -> dict[str, Any]:
         """The info of a step in which episodes ended by themselves or, at a switch, all others too (``last``)."""

@@ -64,8 +64,9 @@ def probe(
     many fresh networks with the same heads and teachers. Each makes :data:`UPDATES` full-batch updates of a new Adam on
     the mean squared error. This measures fitting, not return: what a network can be trained to, not what it explores.
 
-    A fresh network reads 1, with a standard deviation of about 0.05 at width 64. Where weights are large their scale
-    dominates ``torso`` (weights × 10: over 100); ``scale_free`` says what is left without it.
+    A fresh network reads 1, with a standard deviation of about 0.05 at width 64. One that has learned something reads
+    more, also where its task has not changed (docs/instruments.md has such a control). Where weights are large their
+    scale dominates ``torso`` (weights × 10: over 100); ``scale_free`` says what is left without it.
 
     Neither ``live`` nor torch's global random state is changed. Dropout and the like are as in evaluation mode.
 
