@@ -15,7 +15,7 @@ tasks:
   - {{env: "broken_env:Broken-v0", steps: 256, backend: {backend}, kwargs: {{real: {real}}}}}
   - {{env: "broken_env:Broken-v0", steps: 2048, backend: {backend}, kwargs: {{real: {real}, way: {way}, at: 45}}}}
 """
-PLACE = "task 1 (broken_env:Broken-v0), environment 0, step 90, step 45 of its episode: "
+PLACE = "task 1 (broken_env:Broken-v0 way {way} at 45), environment 0, step 90, step 45 of its episode: "
 SMALL = ["--reg", "none", "--agent.num_envs", "2", "--agent.network.hidden", "[8]"]
 AGENTS = {
     "ppo": ["--agent", "ppo", "--agent.n_steps", "64", "--agent.batch_size", "64"],
@@ -48,15 +48,16 @@ def test_a_broken_environment_ends_the_run(
 ) -> None:
     assert run(tmp_path, agent, way, backend, "--timeout", "2") == 1
     error = capfd.readouterr().err
-    assert f"continual_rl.py: an environment has broken: {PLACE}{said}\nThe last good state is " in error
+    place = PLACE.format(way=way)
+    assert f"continual_rl.py: an environment has broken: {place}{said}\nThe last good state is " in error
     assert "Traceback" not in error
     good = Path(error.split("The last good state is ")[1].split("\n")[0])
     assert good.exists()
     assert run(tmp_path, agent, way, backend, "--timeout", "3") == 1  # goes on from there, to the same end
-    assert PLACE + said.replace("2 seconds", "3 seconds") in capfd.readouterr().err
+    assert place + said.replace("2 seconds", "3 seconds") in capfd.readouterr().err
 
 
 def test_normalized_observations_are_checked_before_they_are_normalized(tmp_path: Path, capfd: Any) -> None:
     more = ["--agent.normalize.observation", "true", "--agent.normalize.reward", "true"]
     assert run(tmp_path, "ppo", "infinite", "gymnasium", *more) == 1
-    assert f"{PLACE}the observation is -inf in entry 2" in capfd.readouterr().err
+    assert f"{PLACE.format(way='infinite')}the observation is -inf in entry 2" in capfd.readouterr().err
