@@ -5,8 +5,9 @@ from neoteny.agents.config import AgentConfig, Network, Normalize, OffPolicyConf
 from neoteny.agents.continual import Continual, NonFiniteError
 from neoteny.agents.derived import config_of
 from neoteny.agents.dqn import DQN, DQNAtSwitch, DQNConfig
-from neoteny.agents.encoders import CellsAndWords, CellsAndWordsGRU, OneHot, SmallCNN, encoder_for
+from neoteny.agents.encoders import CellsAndWords, CellsAndWordsGRU, SmallCNN, encoder_for
 from neoteny.agents.networks import ActorCritic, Encoded, QPolicy, SoftActorCritic
+from neoteny.agents.one_hot import OneHot
 from neoteny.agents.ppo import PPO, PPOConfig
 from neoteny.agents.recurrent_ppo import RecurrentActorCritic, RecurrentNetwork, RecurrentPPO, RecurrentPPOConfig
 from neoteny.agents.sac import SAC, SACAtSwitch, SACConfig

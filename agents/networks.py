@@ -16,7 +16,8 @@ from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import Tensor, nn
 
 from neoteny.agents.actions import DRAWS, UncheckedCategorical
-from neoteny.agents.encoders import OneHot, encoder_for
+from neoteny.agents.encoders import encoder_for
+from neoteny.agents.one_hot import OneHot
 
 Activation = Literal["relu", "tanh", "leaky-relu", "leaky-relu-0.1", "elu", "gelu"]
 #: The networks that a setting applies to: none, all, or those of one role (a DQN has only critics).
