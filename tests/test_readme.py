@@ -31,7 +31,7 @@ def test_an_environment_of_ones_own(tmp_path, monkeypatch, capsys):
     Path("my-seq.yaml").write_text(text)
     argv = "--env my-seq.yaml --reg spectral --num-envs 8 --steps-per-task 512 --num-tasks 2".split()
     assert continual_rl.main(argv) == 0
-    assert "MiniGrid-FourRooms-v0 permuted #" in capsys.readouterr().out
+    assert "MiniGrid-FourRooms-v0 permuted, slip 0.1 #" in capsys.readouterr().out
 
 
 COMMANDS = re.findall(r"^python runners/continual_rl\.py (.*)$", README.read_text(), re.MULTILINE)

@@ -71,7 +71,8 @@ def saved(folder: Path) -> tuple[dict[str, torch.Tensor], object]:
 
 def assert_same(ours: Path, theirs: Path) -> None:
     for table in ("tasks.csv", "progress.csv"):
-        assert rows(ours, table) == rows(theirs, table)
+        for x, y in zip(rows(ours, table), rows(theirs, table), strict=True):
+            assert {k: (x.get(k), y.get(k)) for k in {*x, *y} if x.get(k) != y.get(k)} == {}
     assert read_yaml(ours / "config.yaml") == read_yaml(theirs / "config.yaml") | {"out": str(ours.parents[2])}
     (tensors, settings), (wanted, other) = saved(ours), saved(theirs)
     assert tensors.keys() == wanted.keys()
@@ -102,7 +103,8 @@ def test_in_two_steps_or_in_one(case: str, tmp_path: Path, monkeypatch: pytest.M
             continual_rl.main(argv)
     argv, _ = command(tmp_path, case, "longer", 5)
     assert continual_rl.main(argv) == 0
-    assert rows(longer, "tasks.csv")[:2] == before
+    kept = [{key: row[key] for key in before[0]} for row in rows(longer, "tasks.csv")]  # later rows may add columns
+    assert kept[:2] == before
     assert_same(longer, whole)
 
 
