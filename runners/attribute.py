@@ -70,7 +70,8 @@ def attribute(options: argparse.Namespace) -> None:
     rows = [row for (_, seed), row in study.rows.items() if seed < options.seeds]
     measure, areas, attribution = read(rows)
     label = switch.experiment.sequence.visits[switch.task].label
-    title = f"{options.run}: task {options.task}, {label}"
+    name = "/".join(switch.experiment.folder.parts[-3:])
+    title = f"{name}: task {options.task}, {label}"
     print_table(title, measure, areas, attribution)
     if not options.only and left_out:
         print("Left out: " + "; ".join(f"{name} ({why})" for name, why in left_out.items()) + ".")
