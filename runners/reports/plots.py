@@ -11,8 +11,10 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from neoteny import configs
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.reference import references
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
@@ -39,8 +41,10 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
         axis.grid(alpha=0.25)
     if many:
         axes[1].set_xscale("log")
+        plain_numbers(axes[1].xaxis)
     else:
         axes[1].set_yscale("log")
+        plain_numbers(axes[1].yaxis)
         axes[0].set_ylim(bottom=min(0, axes[0].get_ylim()[0]))
         axes[0].legend(frameon=False)
     figure.suptitle(title)
@@ -48,13 +52,39 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
     plt.close(figure)
 
 
+def plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as 0.5, 2, 30 instead of powers of ten, between decades where there are few."""
+    low, high = axis.get_view_interval()
+    steps = (1, 2, 5) if high / low < 1000 else (1,)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def short_names(names: Sequence[str], fresh: Sequence[str] = ()) -> dict[str, str]:
+    """What methods are called in plots: their folders' names without the agent, where all have the same."""
+    live = [name for name in names if name not in fresh]
+    presets = set(configs.names("regs"))
+    first = live[0] if live else ""
+    for at in (i + 1 for i, letter in enumerate(first) if letter == "-"):
+        if not all(name.startswith(first[:at]) for name in live):
+            break
+        methods = {name: name[at:] for name in live}
+        if all(presets.issuperset(method.partition(",")[0].split("+")) for method in methods.values()):
+            return {name: methods.get(name, "fresh agents") for name in names}
+    return {name: name for name in names}
+
+
 def curves(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str] = ()) -> None:
-    """A line per method, a thin one per seed."""
+    """A line per method, with a band for the 95 % interval of its mean over seeds."""
+    called = short_names([*methods], fresh)
     for number, (name, values) in enumerate(methods.items()):
         x = np.arange(1, values.shape[1] + 1)
         color, style = ("black", "--") if name in fresh else (f"C{number}", "-")
-        axis.plot(x, values.T, color=color, alpha=0.25, linewidth=0.8)
-        axis.plot(x, values.mean(0), style, color=color, linewidth=2.2, marker="o", markersize=3.5, label=name)
+        if len(values) > 1:
+            low, high = np.array([interval(values[:, task])[1:] for task in range(len(x))]).T
+            axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+        axis.plot(x, values.mean(0), style, color=color, linewidth=2.2, marker="o", markersize=3.5, label=called[name])
     axis.set(xlabel="task", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -68,4 +98,4 @@ def dots(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str
         axis.plot([low, high], [-number] * 2, color=color, linewidth=2)
         axis.plot(middle, -number, "o", color=color, markersize=6)
     axis.set(xlabel=label)
-    axis.set_yticks(-np.arange(len(methods)), list(methods))
+    axis.set_yticks(-np.arange(len(methods)), list(short_names([*methods], fresh).values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sized
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,14 @@ from neoteny.runners.reports.scores import Runs, Scores, Seeds, interval, scores
 
 
 def show(values: Scores) -> str:
+    """The mean over seeds with its interval; of one seed there is none."""
     middle, low, high = interval(values)
-    return f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{middle:.3f} [{low:.3f}, {high:.3f}]" if len(values) > 1 else f"{middle:.3f}"
+
+
+def seeds_of(name: str, values: Sized) -> str:
+    """A method, and how many seeds it has."""
+    return f"{name} ({len(values)} seed{'s' * (len(values) != 1)})"
 
 
 def table(runs: Runs, column: str) -> str:
@@ -22,7 +29,7 @@ def table(runs: Runs, column: str) -> str:
     tasks = max(values.shape[1] for values in methods.values())
     names = next([row["name"] for row in rows] for s in runs.values() for rows in s.values() if len(rows) >= tasks)
     common = min(values.shape[1] for values in methods.values())
-    grid = [["task", *(f"{name} ({len(values)} seeds)" for name, values in methods.items())]]
+    grid = [["task", *(seeds_of(name, values) for name, values in methods.items())]]
     for task, name in enumerate(names[:tasks]):
         grid.append([f"{task + 1} {name}", *(show(v[:, task]) if task < v.shape[1] else "" for v in methods.values())])
     label = "all" if common == tasks else f"first {common}"
@@ -61,7 +68,7 @@ def transfer_table(runs: Runs, measure: str) -> str:
     for method, seeds in found.items():
         known = {name: np.array([each[name] for each in seeds if not np.isnan(each[name])]) for name in names}
         cells = [show(values) if len(values) else "—" for values in known.values()]
-        lines.append(f"| {method} ({len(seeds)} seeds) | " + " | ".join(cells) + " |")
+        lines.append(f"| {seeds_of(method, seeds)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

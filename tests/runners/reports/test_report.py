@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 from neoteny.runners import report
 from neoteny.runners.reports import interval
+from neoteny.runners.reports.plots import plain_numbers, short_names
 
 
 def make_runs(folder: Path, methods: dict[str, list[float]], tasks: int = 2) -> Path:
@@ -49,7 +51,7 @@ def test_methods_go_down_where_there_are_more_and_the_best_comes_first(tmp_path:
     lines = made(tmp_path, methods, "--ranked", "--only", *"abcdefg")
     assert lines[0] == "| method | 1 room | 2 room | all |"
     assert [line.split()[1] for line in lines[2:]] == ["e", "d", "c", "b", "g", "a", "f"]
-    assert lines[2] == "| e (1 seeds) | 4.000 [4.000, 4.000] | 5.000 [5.000, 5.000] | **4.500 [4.500, 4.500]** |"
+    assert lines[2] == "| e (1 seed) | 4.000 | 5.000 | **4.500** |"
 
 
 def test_report_refuses_a_folder_without_runs(tmp_path, capsys):
@@ -93,7 +95,7 @@ def test_what_was_kept_and_lost(tmp_path: Path):
     assert lines[0][1:4] == ["average performance", "forgetting", "backward transfer"]
     assert lines[2][:4] == ["| a (2 seeds)", "3.750 [3.000, 4.500]", "1.000 [0.500, 1.500]", "-2.000 [-3.000, -1.000]"]
     assert [cell.split()[0] for cell in lines[2][4:]] == ["0.500", "0.350"]
-    assert lines[3] == ["| b (1 seeds)", "0.000 [0.000, 0.000]", "—", "—", "—", "— |"]
+    assert lines[3] == ["| b (1 seed)", "0.000", "—", "—", "—", "— |"]
     assert len(lines) == 4
 
 
@@ -101,3 +103,32 @@ def test_without_matrices_there_is_nothing_kept_and_lost(tmp_path: Path):
     folder = make_runs(tmp_path / "runs", {"a": [0.0]})
     assert report.main([str(folder), "--out", str(tmp_path / "out")]) == 0
     assert "Kept and lost" not in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_plots_call_methods_by_their_names():
+    fresh = ["ppo,fresh-none"]
+    assert short_names(["ppo-none", "ppo-spectral-heads", "ppo-spectral-norm", *fresh], fresh) == {
+        "ppo-none": "none",
+        "ppo-spectral-heads": "spectral-heads",
+        "ppo-spectral-norm": "spectral-norm",
+        "ppo,fresh-none": "fresh agents",
+    }
+    several = ["ppo-trac-none", "ppo-trac-spectral+redo,strength=1e-3"]
+    assert [*short_names(several).values()] == ["none", "spectral+redo,strength=1e-3"]
+    for unlike in (["ppo-none", "dqn-none"], ["ppo-none", "ppo-mine"], []):
+        assert short_names(unlike) == {name: name for name in unlike}
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.2, 8.0), (0.3, 30.0), (1.0, 1e6)])
+def test_ticks_of_logarithmic_axes_are_plain_numbers(low, high):
+    figure, axis = plt.subplots()
+    axis.plot([1, 2], [low, high])
+    axis.set_yscale("log")
+    plain_numbers(axis.yaxis)
+    figure.canvas.draw()
+    seen = [label.get_text() for label in axis.get_yticklabels(which="both") if label.get_text()]
+    ticks = [tick for tick in axis.get_yticks() if low <= tick <= high]
+    assert len(ticks) >= 2
+    assert all("10^" not in text and "times" not in text for text in seen)
+    assert {f"{tick:g}" for tick in ticks} <= {*seen}
+    plt.close(figure)
