@@ -28,6 +28,7 @@ class Tally:
         self.lengths, self._game_lengths = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
         self._successes = np.zeros(num_envs, bool)
         self._told = False  # of successes
+        self._cut = 0, 0
 
     def add(self, step: Step, rewards: Array) -> None:
         """Count a step of the environments, for which the agent gets ``rewards``."""
@@ -40,6 +41,11 @@ class Tally:
         if step.success is not None:
             self._successes |= step.success
             self._told = True
+
+    @property
+    def ages(self) -> tuple[int, int]:
+        """The steps since the oldest running episode began, and the oldest game; of those that are cut too."""
+        return max(int(self.lengths.max()), self._cut[0]), max(int(self._game_lengths.max()), self._cut[1])
 
     def close(self, step: Step, last: Array) -> dict[str, Any]:
         """Episodes have ended by themselves, as ``step`` says, or are cut; ``last`` is true for both.
@@ -60,7 +66,9 @@ class Tally:
         ):
             if name != "success" or self._told:
                 info[name], info[f"_{name}"] = values.copy(), mask
-        self.begin(last, over | (last & ~ended))
+        if (cut := last & ~ended).any():
+            self._cut = int(self.lengths[cut].max()), int(self._game_lengths[cut].max())
+        self.begin(last, over | cut)
         return info
 
     def begin(self, episodes: Array, games: Array) -> None:

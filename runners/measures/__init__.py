@@ -5,6 +5,7 @@ from neoteny.runners.measures.groups import GROUPS, summary
 from neoteny.runners.measures.metrics import METRICS, Metric, find_metric, measure
 from neoteny.runners.measures.panel import DEFAULT, Panel, chosen
 from neoteny.runners.measures.probing import Prober, probe_agent
+from neoteny.runners.measures.recent import Recent
 from neoteny.runners.measures.schedule import looks_per_task
 from neoteny.runners.measures.visit import HEADLINES, VisitMeasures, in_words, shown
 
@@ -16,6 +17,7 @@ __all__ = [
     "Metric",
     "Panel",
     "Prober",
+    "Recent",
     "VisitMeasures",
     "chosen",
     "evaluate_visit",

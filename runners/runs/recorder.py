@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from neoteny.agents import Continual
 from neoteny.envs import Segment
 from neoteny.runners.experiments import Experiment
-from neoteny.runners.measures import HEADLINES, Panel, Prober, VisitMeasures, looks_per_task, measure, summary
+from neoteny.runners.measures import HEADLINES, Panel, Prober, Recent, VisitMeasures, looks_per_task, measure, summary
 from neoteny.runners.runs.display import Display
 
 #: At least so many environment steps lie between two rows of progress.csv.
@@ -46,7 +46,7 @@ class Recorder(BaseCallback):
         self.prober: Prober | None = None
         self.steps = steps
         self.seconds = seconds
-        self.ended: dict[str, list[float]] = {}
+        self.recent = Recent()
 
     def state(self) -> dict[str, Any]:
         """What :meth:`begin_visit` takes, to go on in another process."""
@@ -61,6 +61,7 @@ class Recorder(BaseCallback):
         self.display.task(segment.visit.index, segment.visit.label)
         self.started = time.perf_counter()
         self.logged, self.paid = self.steps, 0.0
+        self.recent = Recent()
 
     def end_segment(self) -> None:
         """It has come to its end."""
@@ -90,7 +91,8 @@ class Recorder(BaseCallback):
         self.steps += 1
         for info in filter(None, self.locals["infos"]):  # a game can also end where no episode does
             for name, value in self.visit.add(self.steps, info).items():
-                self.ended.setdefault(name, []).append(value)
+                length = info["episode" if name in ("return", "length") else "game"]["l"]
+                self.recent.add(name, self.steps - length, value)
         if self.prober:
             self.prober.step()
             self.log_probe()
@@ -134,21 +136,24 @@ class Recorder(BaseCallback):
         return self.steps * self.training_env.num_envs >= self.experiment.budget(self.segment.visit)
 
     def log_episodes(self) -> None:
-        """Log what has ended since the last time."""
+        """Log what has ended, see :class:`~neoteny.runners.measures.Recent`."""
         record = self.logger.record
         label = self.segment.visit.label
-        found = {name: mean(values) for name, values in self.ended.items()}
+        episodes, games = (self.steps - age for age in self.training_env.get_attr("tally")[0].ages)
+        ended = self.recent.ended
+        record("rollout/episodes", len(ended))
+        if ended:
+            record("rollout/return_of_ended", sum(ended) / len(ended))
+        found = self.recent.take({"return": episodes, "length": episodes, "score": games, "success": games})
         found |= self._reward_rate()
         for name, value in found.items():
             record(f"rollout/{name}", value)
             if name in ("return", "score", "success"):
                 record(f"{name}/{label}", value)
         self.display.update(self.num_timesteps, found.get(self.headline))
-        record("rollout/episodes", len(self.ended.get("return", ())))
         record("task/index", self.segment.visit.index)
         elapsed = time.perf_counter() - self.started
         record("time/steps_per_second", (self.num_timesteps - self.first_step) / elapsed)
-        self.ended = {}
 
     def _reward_rate(self) -> dict[str, float]:
         """The reward per environment step since the last time."""
@@ -201,9 +206,3 @@ class Recorder(BaseCallback):
             "seconds": round(self.seconds, 2),
             "steps_per_second": round(steps / self.seconds, 1),
         }
-
-
-def mean(values: Iterable[float]) -> float:
-    """The mean, or NaN of nothing."""
-    values = list(values)
-    return sum(values) / len(values) if values else float("nan")
