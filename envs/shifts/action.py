@@ -22,7 +22,7 @@ class PermuteAction(Shift):
 
     name: ClassVar[str] = "permute-action"
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return "actions permuted", False
 
     def bind(self, site: Site) -> Transform:
@@ -62,7 +62,7 @@ class StickyActions(Shift):
     probability: Probability
     ramp: Ramp = 0
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return f"sticky {brief(self.probability)}", True
 
     def bind(self, site: Site) -> Transform:
@@ -103,7 +103,7 @@ class Slip(Shift):
     among: Actions | None = None
     ramp: Ramp = 0
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return f"slip {brief(self.probability)}", True
 
     def bind(self, site: Site) -> Transform:

@@ -109,7 +109,7 @@ class Shift:
     needs_parameters: ClassVar[bool] = False
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         """What the shift does in a visit, in a word or two for names of tasks, and whether that says all of it.
 
         Of a shift that draws something which the words do not say, the visits to a task are numbered. By default its

@@ -38,7 +38,7 @@ class Dynamics(Shift):
             raise ValueError("set: one or more parameters are needed, got none")
         return self
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         values = {name: self.set[name].foreseen(rng) for name in sorted(self.set)}
         texts = [name if value is None else f"{name} {brief(value)}" for name, value in values.items()]
         return ", ".join(text.replace("_", " ") for text in texts), None not in values.values()

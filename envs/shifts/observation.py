@@ -25,7 +25,7 @@ class PermuteObservation(Shift):
 
     name: ClassVar[str] = "permute-observation"
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return "permuted", False
 
     def bind(self, site: Site) -> Transform:
@@ -72,7 +72,7 @@ class OffsetObservation(Shift):
             raise ValueError(f"std: exactly one of std and value is needed, got std={self.std}, value={self.value}")
         return self
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return ("offset", False) if self.value is None else (f"offset {brief(self.value)}", True)
 
     def bind(self, site: Site) -> Transform:
@@ -104,7 +104,7 @@ class NoiseObservation(Shift):
     std: Deviation
     ramp: Ramp = 0
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return f"noise {brief(self.std)}", True
 
     def bind(self, site: Site) -> Transform:
@@ -132,7 +132,7 @@ class ScaleObservation(Shift):
     factor: Numbers
     ramp: Ramp = 0
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return f"observations ×{brief(self.factor)}", True
 
     def bind(self, site: Site) -> Transform:
@@ -175,7 +175,7 @@ class RotateObservation(Shift):
             raise ValueError(f"numbers other than 0 are needed, got {scales}")
         return scales
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return "rotated", False
 
     def bind(self, site: Site) -> Transform:

@@ -33,7 +33,7 @@ class ScaleReward(Shift):
     factor: Finite
     ramp: Ramp = 0
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return f"reward ×{brief(self.factor)}", True
 
     def bind(self, site: Site) -> Transform:
@@ -52,7 +52,7 @@ class FlipReward(Shift):
 
     ramp: Ramp = 0
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return "reward flipped", True
 
     def bind(self, site: Site) -> Transform:
@@ -72,7 +72,7 @@ class Goal(Shift):
 
     goal: int
 
-    def says(self, rng: np.random.Generator | None) -> tuple[str, bool]:
+    def in_words(self, rng: np.random.Generator | None) -> tuple[str, bool]:
         return f"goal {self.goal}", True
 
     def bind(self, site: Site) -> Transform:

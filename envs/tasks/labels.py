@@ -37,7 +37,7 @@ def shifted(task: Task, rng: np.random.Generator | None) -> tuple[str, bool]:
     """
     texts, unsaid = [], False
     for shift in task.shifts:
-        text, said = shift.says(rng)
+        text, said = shift.in_words(rng)
         texts.append(text)
         if not said:
             unsaid, rng = True, None  # how much the shift draws is not known here

@@ -137,9 +137,8 @@ def test_dqn_solves_a_minigrid_task_with_the_settings_that_users_get() -> None:
     _, data = configs.load("agents", "dqn")
     data.pop("algorithm")
     config = configs.build(DQN.Config, data, "agent")
-    env = ContinualVecEnv(TaskSequence(tasks=(Task("MiniGrid-Empty-6x6-v0", 10**6),)), config.num_envs, seed=0)
+    env = ContinualVecEnv(TaskSequence(tasks=(Task("MiniGrid-Empty-6x6-v0", 30_000),)), config.num_envs, seed=0)
     agent = DQN(env=env, **config.arguments(), seed=0, device="cpu")
-    agent.begin_task(30_000)
     agent.learn(30_000)
     env.close()
     assert agent.ep_info_buffer is not None

@@ -167,8 +167,9 @@ def test_side_by_side_gives_the_same(agent, make_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     run = make_run(agent)
     argv = [str(run), "--task", "2", "--seeds", "2", "--only", "critic-head"]
-    assert attribute.main([*argv, "--jobs", "1"]) == 0
     file = run / "attribution/task-0002/trials.csv"
+    file.unlink(missing_ok=True)
+    assert attribute.main([*argv, "--jobs", "1"]) == 0
     one = table(file)
     file.unlink()
     assert attribute.main([*argv, "--jobs", "2"]) == 0
