@@ -144,7 +144,6 @@ class DQN(ClosedForm, Continual, sb3.DQN):
         deterministic: bool = False,
     ) -> tuple[np.ndarray[Any, Any], tuple[np.ndarray[Any, Any], ...] | None]:
         """Greedy actions if ``deterministic``, else ε-greedy actions, independently in each environment."""
-        update, _ = self._closed_form()
         plain = isinstance(observation, np.ndarray) and observation.shape[1:] == self.observation_space.shape
         if deterministic or not (plain or self.policy.is_vectorized_observation(observation)):
             return super().predict(observation, state, episode_start, deterministic)
@@ -154,6 +153,7 @@ class DQN(ClosedForm, Continual, sb3.DQN):
         samples = [self.action_space.sample() for _ in range(explores.sum())]
         if explores.all():
             return np.array(samples), state
+        update, _ = self._closed_form()
         if plain and update is not None:
             actions = update.greedy(observation)
         else:

@@ -23,6 +23,7 @@ from rich.table import Table
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.envs import EnvironmentFault
+from neoteny.runners.experiments import parse_numbers
 from neoteny.runners.measures import HEADLINES, in_words
 from neoteny.runners.runs import LoadedRun, evaluate, load_run
 from neoteny.runners.runs.display import number
@@ -30,23 +31,12 @@ from neoteny.runners.runs.tables import write_text
 from neoteny.runners.runs.video import record_video
 
 
-def tasks(text: str) -> list[int]:
-    """``1,3`` or ``2-4`` or both."""
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    if not found:
-        raise ValueError(text)
-    return found
-
-
 def which_agent(text: str) -> int | None:
     """``last``, or ``task-3``: the agent after the third task."""
     return None if text == "last" else int(text.removeprefix("task-"))
 
 
-tasks.__name__, which_agent.__name__ = "list of tasks", "agent"  # what argparse calls them in errors
+which_agent.__name__ = "agent"  # what argparse calls it in errors
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -59,7 +49,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("run", type=Path, help="the folder of a run: the one with config.yaml in it")
-    made.add_argument("--task", type=tasks, metavar="N,...", help="such as 1,3-5; default: each task of the sequence")
+    made.add_argument(
+        "--task", type=parse_numbers, metavar="N,...", help="such as 1,3-5; default: each task of the sequence"
+    )
     made.add_argument(
         "--agent",
         type=which_agent,

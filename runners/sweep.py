@@ -27,20 +27,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from neoteny.runners.experiments import parse
+from neoteny.runners.experiments import parse, parse_numbers
 
 PROGRAM = Path(__file__).with_name("continual_rl.py")
-
-
-def seeds(text: str) -> list[int]:
-    """``0-4`` or ``0,3,7`` or both."""
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    if not found:
-        raise ValueError("no seeds")
-    return found
 
 
 def plan(options: argparse.Namespace, rest: list[str], prog: str) -> dict[str, list[str]]:
@@ -106,7 +95,7 @@ def main(argv: list[str], prog: str = "sweep.py") -> int:
     parser.add_argument("--env", nargs="+", default=["minigrid-seq"], help="task sequences")
     parser.add_argument("--agent", nargs="+", default=["ppo"], help="agents")
     parser.add_argument("--reg", nargs="+", default=["none", "spectral"], help="plasticity methods")
-    parser.add_argument("--seeds", type=seeds, default=[0], help="such as 0-4 or 0,3,7")
+    parser.add_argument("--seeds", type=parse_numbers, default=[0], help="such as 0-4 or 0,3,7")
     parser.add_argument(
         "--reference",
         choices=["fresh"],

@@ -44,6 +44,22 @@ def parse_count(text: str) -> int:
     return value
 
 
+def parse_numbers(text: str) -> list[int]:
+    """``0-4`` or ``0,3,7`` or both.
+
+    Raises:
+        ValueError: it is something else, or no number is in it.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    if not found:
+        raise ValueError(text)
+    return found
+
+
+parse_numbers.__name__ = "list of numbers"
 parse_value.__name__, parse_count.__name__ = "YAML", "int"  # what argparse calls them in errors
 
 

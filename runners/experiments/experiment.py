@@ -140,7 +140,7 @@ class Experiment:
 
     def budget(self, visit: Visit) -> int:
         """The environment steps of a visit: its task's, rounded up to whole rollouts."""
-        return -(-visit.task.steps // self.rollout) * self.rollout
+        return visit.budget(self.rollout)
 
     def probes(self, visit: Visit) -> bool:
         """Whether the agent is probed when it goes into a visit."""

@@ -124,7 +124,7 @@ def test_where_no_task_is_done_yet(
     [
         (["--task", "3"], "task: 3 is not in this run; it has the tasks 1 to 2"),
         (["--task", "0"], "task: 0 is not in this run"),
-        (["--task", "x"], "--task: invalid list of tasks value: 'x'"),
+        (["--task", "x"], "--task: invalid list of numbers value: 'x'"),
         (["--agent", "first"], "--agent: invalid agent value: 'first'"),
         (["--agent", "task-3"], "the agent after task 3 is not kept; those after tasks 1, 2 are"),
         (["--episodes", "0"], "episodes: at least 1 is needed, got 0"),

@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from neoteny.runners import report, sweep
+from neoteny.runners.experiments import parse_numbers
 
 TINY = "--num-tasks 2 --steps-per-task 1024 --num-envs 16 --agent.n_steps 16 --agent.network.hidden [8]".split()
 
@@ -35,4 +36,4 @@ def test_sweep_refuses_before_anything_runs(tmp_path, capsys):
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("0,4-5", [0, 4, 5])])
 def test_seeds(text, seeds):
-    assert sweep.seeds(text) == seeds
+    assert parse_numbers(text) == seeds
