@@ -16,6 +16,7 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor, nn
 
 from neoteny.agents import Continual
+from neoteny.plasticity.metrics.recurrent import replay
 from neoteny.plasticity.probe import COPIES, Split, probe
 from neoteny.plasticity.seeding import own_seed
 
@@ -27,15 +28,10 @@ OBSERVATIONS = 64
 SPREAD = 1024
 #: Recurrent networks get runs of so many consecutive observations.
 RUN = 8
-#: What nn.LSTM calls its parameters.
-LSTM = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Unrolled(nn.Module):
-    """An LSTM (or a Linear layer in its place) over runs of :data:`RUN` observations, each from a state of zeros.
-
-    The LSTM's equations are written out, since torch does not batch its own over copies.
-    """
+    """A recurrent layer (or a Linear layer in its place) over runs of :data:`RUN` observations, each from zeros."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
@@ -43,19 +39,14 @@ class Unrolled(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(runs · RUN, features), one run after the other, to (runs · RUN, units)."""
-        if not isinstance(self.layer, nn.LSTM):
-            return self.layer(features)
-        steps = list(features.unflatten(0, (-1, RUN)).unbind(1))
-        for number in range(self.layer.num_layers):
-            w_in, w_back, b_in, b_back = (getattr(self.layer, f"{name}_l{number}") for name in LSTM)
-            hidden = cell = torch.zeros(len(steps[0]), self.layer.hidden_size, device=features.device)
-            for time, seen in enumerate(steps):
-                gates = nn.functional.linear(seen, w_in, b_in) + nn.functional.linear(hidden, w_back, b_back)
-                enter, forget, new, leave = gates.chunk(4, 1)
-                cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
-                hidden = leave.sigmoid() * cell.tanh()
-                steps[time] = hidden
-        return torch.stack(steps, 1).flatten(0, 1)
+        layer = self.layer
+        if not isinstance(layer, nn.RNNBase):
+            return layer(features)
+        runs = features.unflatten(0, (-1, RUN))
+        sequence = runs if layer.batch_first else runs.transpose(0, 1)
+        # Step by step, since torch does not batch its own over copies.
+        outputs, _ = replay(layer, (sequence,), lambda *_: None) or layer(sequence)
+        return (outputs if layer.batch_first else outputs.transpose(0, 1)).flatten(0, 1)
 
 
 class WithActions(nn.Module):
