@@ -65,7 +65,8 @@ def test_many_overrides_make_a_name_that_can_be_written(tmp_path: Path) -> None:
     many = " ".join(f"--agent.{key} {value}" for key, value in {
         "n_steps": 64, "batch_size": 64, "n_epochs": 3, "gamma": 0.98, "gae_lambda": 0.93, "clip_range": 0.21,
         "ent_coef": 0.013, "vf_coef": 0.51, "max_grad_norm": 0.52, "learning_rate": 0.00031,
-        "network.hidden": "[32,32]", "network.activation": "tanh", "normalize.observation": "true", "normalize.reward": "true",
+        "network.hidden": "[32,32]", "network.activation": "tanh", "normalize.observation": "true",
+        "normalize.reward": "true",
         "at_switch.optimizer": "reset",
     }.items())  # fmt: skip
     argv = ["--env", "cartpole-offset", *many.split(), "--reg", "spectral", "--out", str(tmp_path)]
