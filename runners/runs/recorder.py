@@ -69,7 +69,7 @@ class Recorder(BaseCallback):
             self.prober.finish()
             self.log_probe()
         self.seconds += time.perf_counter() - self.started
-        self.visit.cut(self.steps)
+        self.visit.cut(self.steps, self.training_env.get_attr("tally")[0].ages)
         self.end_look()
         if self.steps % self.log_every:
             self.log_episodes()
