@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from neoteny.agents import Continual
 from neoteny.envs import Segment
+from neoteny.envs.backends import choose
 from neoteny.runners.experiments import Experiment
 from neoteny.runners.measures import HEADLINES, Panel, Prober, Recent, VisitMeasures, looks_per_task, measure, summary
 from neoteny.runners.runs.display import Display
@@ -196,6 +197,7 @@ class Recorder(BaseCallback):
             "task": visit.index,
             "name": visit.label,
             "steps": steps,
+            "backend": choose(visit.task),
             "headline": self.headline,
             **self.visit.row(),
             **summary(self.seen),
