@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from neoteny.envs.backends import choose, time_limit
 from neoteny.runners.experiments import Experiment
+from neoteny.runners.runs.answers import numbers
 
 
 def notices(experiment: Experiment) -> list[str]:
@@ -43,22 +44,14 @@ def _cut(experiment: Experiment) -> Iterable[str]:
             cut.setdefault(f"up to {limit:,} steps, cut after {steps:,}", []).append(visit.index)
     if cut:
         yield (
-            f"Episodes may be cut before their end ({_listed(cut)}); where long ones are, there is no mean return. "
-            "Longer: --segment-steps, --steps-per-task, or fewer --num-envs"
+            f"Episodes may be cut before they end: {_listed(cut)}. Where long ones are, there is no mean return; "
+            "--segment-steps and --steps-per-task make room"
         )
 
 
 def _listed(groups: Mapping[str, list[int]]) -> str:
     """``x (tasks 1-3, 5); y (task 4)``."""
-    return "; ".join(f"{what} ({_tasks(tasks)})" for what, tasks in groups.items())
-
-
-def _tasks(indices: list[int]) -> str:
-    """Their numbers, the first task being 1, with runs of them shortened."""
-    parts: list[list[int]] = []
-    for number in (index + 1 for index in indices):
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return f"task{'s' * (len(indices) > 1)} {', '.join('-'.join(map(str, part)) for part in parts)}"
+    return "; ".join(
+        f"{what} (task{'s' * (len(tasks) > 1)} {numbers(index + 1 for index in tasks)})"
+        for what, tasks in groups.items()
+    )
