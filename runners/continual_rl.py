@@ -61,7 +61,7 @@ def _run(argv: "list[str]", prog: str) -> int:
         print(f"{prog}: {_what(error)}: {error}", file=sys.stderr)
         print(f"The last good state is {good}" if good else "It has no earlier state.", file=sys.stderr)
         return 1
-    summary(chain.folder.tasks, str(experiment.folder), chain.coverage)
+    summary(chain.folder.tasks, str(experiment.folder), chain.coverage, chain.folder.progress)
     kept_and_lost(chain.evaluations.rows, HEADLINES[experiment.sequence.score])
     print(f"Trained agent: {chain.folder.agent}\nDashboard:     tensorboard --logdir {experiment.run.out}")
     print(f"Fingerprint:   {experiment.sequence.fingerprint()} (results of the same one are of the same tasks)")

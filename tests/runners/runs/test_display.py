@@ -36,6 +36,17 @@ def test_the_summary_is_not_cut(
     assert bool(left_out) == (width < 120)
 
 
+def test_a_mean_over_what_ended_is_marked_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {"return_mean": "nan", "return_final": "nan", "return_of_ended": "0.625", "note": "all are cut"}
+    summary([row(0), row(1, **unknown), row(2, **unknown | {"return_of_ended": "nan"})], "runs/x", {})
+    table, _, below = capsys.readouterr().out.partition("└")
+    assert table.count("0.625*") == 1
+    assert table.count("*") == 1
+    assert "—" in table
+    assert "* over the episodes that ended" in below
+    assert "Task 2: all are cut; see reward rate" in below
+
+
 @pytest.mark.parametrize("width", [80, 160])
 def test_the_live_line_shows_speed_time_left_and_the_headline(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     written = Console(file=io.StringIO(), width=width, force_terminal=True)
