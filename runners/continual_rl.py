@@ -13,7 +13,7 @@ try:
     from neoteny.agents import NonFiniteError
     from neoteny.configs import ConfigError, dump_yaml
     from neoteny.envs import EnvironmentFault
-    from neoteny.runners.experiments import parse
+    from neoteny.runners.experiments import StoppedByCallback, parse
     from neoteny.runners.measures import HEADLINES
     from neoteny.runners.runs import Chain
     from neoteny.runners.runs.display import kept_and_lost, summary
@@ -46,6 +46,9 @@ def main(argv: "list[str]", prog: str = "continual_rl.py") -> int:
         what = "training diverged" if isinstance(error, NonFiniteError) else "an environment has broken"
         print(f"{prog}: {what}: {error}", file=sys.stderr)
         print(f"The last good state is {good}" if good else "It has no earlier state.", file=sys.stderr)
+        return 1
+    except StoppedByCallback as error:
+        print(f"{prog}: {error}. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)

@@ -8,29 +8,37 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from torch.utils.tensorboard import SummaryWriter
+from stable_baselines3.common.logger import Logger
 
 from neoteny.agents import Continual
 from neoteny.configs import ConfigError, dump_yaml, read_yaml
+from neoteny.runners.dashboards import Events, Mirror
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.tables import Table, read_rows, write_text
 
 #: Settings that a run may be gone on with otherwise, and those that go with its length.
 MAY_DIFFER = (
-    *("out", "device", "timeout", "labels"),
+    *("out", "device", "timeout", "labels", "wandb", "callback"),
     *("metrics", "instruments", "probe", "keep_agents", "evaluate_all", "evaluate_episodes"),
 )
 LENGTH = ("env.num_tasks", "env.fingerprint")
+
+
+class Writing(NamedTuple):
+    """What a run writes: ``tasks.csv``, ``progress.csv``, and the logger that writes that and to dashboards."""
+
+    tasks: Table
+    progress: Table
+    logger: Logger
 
 
 class RunFolder:
     """The folder of a run, claimed: this process runs in it and no other, until it ends.
 
     It holds ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
-    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``. A table's rows and the events beyond the last checkpoint
+    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``; with ``--wandb`` also wandb's files. A table's rows and the events beyond the last checkpoint
     are dropped when the run goes on.
 
     Args:
@@ -39,7 +47,7 @@ class RunFolder:
 
     Attributes:
         state: what the last checkpoint was taken with: the ``segment`` (-1: there is none), the ``step`` and what the
-            recorder has of a ``visit`` that is not over.
+            recorder has of a ``visit`` that is not over; also the ``charts`` of TensorBoard's page of custom scalars.
 
     Raises:
         ConfigError: the folder holds a run of other settings, or another process runs in it.
@@ -91,19 +99,28 @@ class RunFolder:
         return read_rows(self.path / "tasks.csv", self.state["step"])
 
     @contextmanager
-    def writing(self) -> Iterator[tuple[Table, Logger]]:
-        """``tasks.csv``, and the logger that writes ``progress.csv`` and TensorBoard events.
+    def writing(self) -> Iterator[Writing]:
+        """What the run writes. From now on ``config.yaml`` has the settings that the run goes on with.
 
-        From now on ``config.yaml`` has the settings that the run goes on with.
+        Raises:
+            ConfigError: wandb does not begin.
         """
+        step, project = self.state["step"], self.settings.get("wandb")
+        mirror = Mirror(project, self.path, self.settings) if project else None
+        known = any(self.path.glob("events.out.tfevents.*")) and (self.path / "config.yaml").read_text() == self._yaml()
         write_text(self.path / "config.yaml", self._yaml())
-        step = self.state["step"]
-        tasks = Table(self.path / "tasks.csv", step)
-        events = Events(self.path, step)
-        events.writer.add_text("config", f"```yaml\n{self._yaml()}```")
-        logger = Logger(str(self.path), [Table(self.path / "progress.csv", step), events])
+        self._events = Events(self.path, step, self.state.get("charts", ()))
+        self._events.describe(self.settings)
+        if not known:
+            self._events.writer.add_text("config", f"```yaml\n{self._yaml()}```", step)
+        progress = Table(self.path / "progress.csv", step)
+        writers = [progress, self._events, *([mirror] if mirror else [])]
+        logger = Logger(str(self.path), writers)
         try:
-            yield tasks, logger
+            yield Writing(Table(self.path / "tasks.csv", step), progress, logger)
+            self._events.finish()
+            if mirror:
+                mirror.finish()
         finally:
             logger.close()
 
@@ -113,21 +130,13 @@ class RunFolder:
 
     def save(self, agent: Continual, state: dict[str, Any]) -> None:
         """Take a checkpoint."""
-        self.checkpoints.save(state["segment"], agent, state)
-        self.state = state
+        self.state = state | {"charts": sorted(self._events.charts)}
+        self.checkpoints.save(state["segment"], agent, self.state)
 
 
 def kept_agent(folder: Path, task: int) -> Path:
     """Where ``--keep-agents`` keeps the agent as it was after a task; the first is 1."""
     return folder / "agents" / f"task-{task:04d}.safetensors"
-
-
-class Events(TensorBoardOutputFormat):
-    """TensorBoard events; what an earlier, cut-off process wrote beyond ``until`` is declared void."""
-
-    def __init__(self, folder: Path, until: int):
-        self.writer = SummaryWriter(str(folder), purge_step=until + 1)
-        self._is_closed = False
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""TensorBoard's events of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import TensorBoardOutputFormat
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from neoteny.runners.dashboards.hparams import hparams_of, metrics_of
+from neoteny.runners.dashboards.layout import charts_of, page
+
+
+class Events(TensorBoardOutputFormat):
+    """TensorBoard's events, with a page of custom scalars that grows as more is measured.
+
+    Args:
+        folder: where the file of events is made. What an earlier, cut-off process wrote beyond ``until`` is declared
+            void.
+        until: the environment steps done.
+        charts: the titles of the charts that the page has so far.
+
+    Attributes:
+        charts: those that it has now.
+    """
+
+    def __init__(self, folder: Path, until: int, charts: Iterable[str] = ()):
+        self.writer = SummaryWriter(str(folder), purge_step=until + 1)
+        self._is_closed = False
+        self._seen: set[str] = set()
+        self.charts = set(charts)
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        super().write(key_values, key_excluded, step)
+        new = {
+            key
+            for key in key_values.keys() - self._seen
+            if isinstance(key_values[key], np.ScalarType) and "tensorboard" not in (key_excluded[key] or ())
+        }
+        self._seen |= new
+        charts = {title for tag in new for title in charts_of(tag)}
+        if charts - self.charts:
+            self.charts |= charts
+            assert self.writer.file_writer is not None
+            self.writer.file_writer.add_summary(page(self.charts), step)
+
+    def describe(self, plain: Mapping[str, Any]) -> None:
+        """Say what the run's settings are, for the page HParams: a row for the run, however often it goes on."""
+        for summary in hparams(hparams_of(plain), dict.fromkeys(metrics_of(plain), 0.0))[:2]:
+            self._add(summary)
+
+    def finish(self) -> None:
+        """Say there that the run is complete."""
+        self._add(hparams({}, {})[2])
+
+    def _add(self, summary: Any) -> None:
+        assert self.writer.file_writer is not None
+        self.writer.file_writer.add_summary(summary)

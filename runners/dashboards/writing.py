@@ -1,0 +1,100 @@
+"""What goes to dashboards when networks were looked at, and when a task is over."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from stable_baselines3.common.logger import Image, Logger, TensorBoardOutputFormat
+from torch import Tensor
+
+from neoteny.agents import Continual
+from neoteny.runners.dashboards.mirror import Mirror
+from neoteny.runners.dashboards.pictures import draw_story
+from neoteny.runners.dashboards.texts import Row, overall, tasks_text
+from neoteny.runners.measures.groups import OF_LAYERS, by_network
+from neoteny.runners.measures.instruments import network_of
+
+#: What is for tables only, and what is for dashboards only, in the words of stable-baselines3's logger.
+TABLE, DASHBOARD = ("tensorboard",), ("csv",)
+
+
+#: The share of a run's time that pictures may take.
+SHARE = 0.02
+
+
+def only_dashboards(logger: Logger) -> Logger:
+    """A logger that writes to the dashboards of another."""
+    return Logger(None, [each for each in logger.output_formats if isinstance(each, (TensorBoardOutputFormat, Mirror))])
+
+
+def numbered(index: int, label: str) -> str:
+    """A task in tags, by which they are in the order of the tasks; each visit has a tag of its own."""
+    return f"{index + 1:02d} {label}"
+
+
+def record_look(logger: Logger, agent: Continual, found: Mapping[str, float], spectra: Mapping[str, Tensor]) -> None:
+    """Log what was read of an agent's networks.
+
+    What is of a layer has its network before it on dashboards, ``actor_layers/spectral_norm/<layer>``, and is
+    ``spectral_norm/<layer>`` in tables. The worst over a network's layers is added, and singular values as histograms.
+
+    Args:
+        logger: of the run.
+        agent: whose networks.
+        found: by ``group/name``.
+        spectra: singular values, by layer.
+    """
+    network = functools.partial(network_of, agent)
+    for key, value in found.items():
+        group, _, layer = key.partition("/")
+        if group in OF_LAYERS:
+            logger.record(key, value, TABLE)
+            logger.record(f"{network(layer)}_layers/{key}", value, DASHBOARD)
+        else:
+            logger.record(key, value)
+    for key, value in by_network(found, network).items():
+        logger.record(key, value)
+    for layer, values in spectra.items():
+        if bool(torch.isfinite(values).all()):
+            logger.record(f"singular_values/{network(layer)}/{layer}", values.float().cpu(), DASHBOARD)
+
+
+class Switches:
+    """Shows on dashboards, when a task is over, what the run has come to.
+
+    The picture is drawn where it takes a small share of the time, and at the end of the run: two runs of the same
+    settings can have other pictures, but the last is the same.
+
+    Args:
+        logger: of the run.
+        headline: the measure that the sequence is judged by.
+        title: what stands above pictures.
+    """
+
+    def __init__(self, logger: Logger, headline: str, title: str):
+        self.logger = only_dashboards(logger)
+        self.headline, self.title = headline, title
+        self.cost, self.free_from = 0.0, 0.0
+
+    def show(self, step: int, tasks: Sequence[Row], progress: Sequence[Row], last: bool) -> None:
+        """A task is over.
+
+        Args:
+            step: environment steps done.
+            tasks: the rows of tasks.csv.
+            progress: the rows of progress.csv.
+            last: whether it is the last task.
+        """
+        for name, value in overall(tasks).items():
+            self.logger.record(f"overall/{name}", value)
+        began = time.perf_counter()
+        if last or began >= self.free_from:
+            picture = draw_story(progress, tasks, self.headline, self.title)
+            self.logger.record("tasks/curves", Image(picture, "HWC"))
+            self.logger.record("tasks/table", tasks_text(tasks, progress))
+        self.logger.dump(step)
+        now = time.perf_counter()
+        self.free_from = max(self.free_from, now + (now - began) / SHARE)
