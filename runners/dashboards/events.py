@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
-from neoteny.runners.dashboards.hparams import hparams_of, metrics_of
+from neoteny.runners.dashboards.hparams import end_of, summary_of
 from neoteny.runners.dashboards.layout import charts_of, page
 
 
@@ -50,12 +49,11 @@ class Events(TensorBoardOutputFormat):
 
     def describe(self, plain: Mapping[str, Any]) -> None:
         """Say what the run's settings are, for the page HParams: a row for the run, however often it goes on."""
-        for summary in hparams(hparams_of(plain), dict.fromkeys(metrics_of(plain), 0.0))[:2]:
-            self._add(summary)
+        self._add(summary_of(plain))
 
     def finish(self) -> None:
         """Say there that the run is complete."""
-        self._add(hparams({}, {})[2])
+        self._add(end_of())
 
     def _add(self, summary: Any) -> None:
         assert self.writer.file_writer is not None

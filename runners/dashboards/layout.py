@@ -9,58 +9,70 @@ from functools import lru_cache
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars
 
-NETWORKS = "(actor|critic|encoder)"
+#: What tells whether a network can still learn, by the tag of its chart.
+HEALTH = {
+    "spectral_norm_max": "σ_max, the largest singular value of its layers",
+    "dormant_max": "dormant units, the share in its worst layer",
+    "probe": "loss on something new ÷ that of fresh networks (probe; 1: as good as new)",
+    "feature_rank_min": "effective rank of its features",
+    "gradient_diversity_min": "gradient diversity",
+}
 
 
-def _layers(network: str) -> dict[str, list[str]]:
-    """The charts of a network, with a line for each of its layers."""
-    return {
-        "σ_max, the largest singular value": [f"{network}_layers/spectral_norm/.*"],
-        "Dormant units, as a share": [f"{network}_layers/dormant/.*"],
-        "Saturated units, as a share": [f"{network}_layers/saturated/.*"],
-        "Effective rank of the weights": [f"{network}_layers/effective_rank/.*"],
-        "Effective rank of the features": [f"{network}_layers/feature_rank/.*"],
-        "How far updates move the weights, ‖ΔW‖/‖W‖": [f"{network}_layers/update_ratio/.*"],
-    }
+def health(network: str, tag: str) -> str:
+    """The key of a number in :data:`HEALTH` of a network."""
+    return f"probe/{network}" if tag == "probe" else f"{network}/{tag}"
 
 
-#: The regular expressions of each chart's tags, by category and title. They are the same for every agent, so that runs of
-#: different agents share the page: TensorBoard joins charts that are equal. Each title is there once.
-CHARTS: dict[str, dict[str, list[str]]] = {
+#: What there is of each layer.
+LAYERS = {
+    "spectral_norm": "largest singular value of each layer",
+    "dormant": "share of dormant units in each layer",
+    "saturated": "share of saturated units in each layer",
+    "effective_rank": "effective rank of each layer's weights",
+    "feature_srank": "srank of the features that each output layer gets",
+    "update_ratio": "‖ΔW‖/‖W‖ of each layer by the updates on one rollout",
+}
+
+NETWORKS = {"actor": "actor", "critic": "critic", "encoder": "shared encoder"}
+
+#: The regular expression of each chart's tags, by category and title. They are the same for every agent, so that runs
+#: of different agents share the page: TensorBoard joins charts that are equal. No two have the same title.
+CHARTS: dict[str, dict[str, str]] = {
     "1 · Does it learn each task?": {
-        "Success, a line for each task": [r"success/\d.*"],
-        "Score, a line for each task": [r"score/\d.*"],
-        "Return, a line for each task": [r"return/\d.*"],
-        "Reward per step, a line for each task": [r"reward_rate/\d.*"],
-        "Which task it is at (0: the first)": ["task/index"],
-    },
-    "2 · Can its networks still learn? (actor and critic apart)": {
-        "Probe: loss on something new ÷ that of fresh networks (1: as good as new)": ["probe/(actor|critic)"],
-        "σ_max, the largest singular value in each network": [f"{NETWORKS}/spectral_norm_max"],
-        "Dormant units: the share in each network's worst layer": [f"{NETWORKS}/dormant_max"],
-        "Effective rank of the features in each network": [f"{NETWORKS}/feature_rank_min"],
-        "Gradient diversity in each network": [f"{NETWORKS}/gradient_diversity_min"],
-        "Entropy of the policy: does it still explore?": ["policy/entropy"],
-    },
-    "3 · What happens at a switch?": {
-        "Entropy of the policy as it comes to a task": ["switch/entropy"],
-        "Error of the values as they come to a task": ["switch/value_error"],
-        "Steps until it first does better than it came": ["switch/first_improvement"],
-        "Steps until it first solves the task": ["switch/first_success"],
-    },
-    "4 · What did it keep of the tasks before?": {
-        "Success in each task, whichever it learns": [r"evaluation/success/\d.*"],
-        "Score in each task, whichever it learns": [r"evaluation/score/\d.*"],
-        "Return in each task, whichever it learns": [r"evaluation/return/\d.*"],
-        "Reward per step in each task, whichever it learns": [r"evaluation/reward_rate/\d.*"],
-        "Forgetting: what tasks have lost since they were learned": ["transfer/forgetting"],
-        "Average over all tasks": ["transfer/average_performance"],
+        "Success, a line for each task": r"success/\d.*",
+        "Score, a line for each task": r"score/\d.*",
+        "Return, a line for each task": r"return/\d.*",
+        "Reward per step, a line for each task": r"reward_rate/\d.*",
+        "Return of all episodes that ended of late, the short ones first": "rollout/return_of_ended",
+        "Which task it is at (0: the first)": "task/index",
+        "Entropy of the policy: does it still explore?": "policy/entropy",
     },
     **{
-        f"{number} · The {network}, layer by layer": {
-            f"{network.capitalize()}: {title}": tags for title, tags in _layers(network).items()
+        f"{number} · Can the {name} still learn?": {
+            f"{name.capitalize()}: {what}": health(network, tag) for tag, what in HEALTH.items()
         }
-        for number, network in enumerate(("actor", "critic", "encoder"), 5)
+        for number, (network, name) in enumerate(NETWORKS.items(), 2)
+    },
+    "5 · What has it kept of the tasks before?": {
+        "Success in each task, after each": r"evaluation/success/\d.*",
+        "Score in each task, after each": r"evaluation/score/\d.*",
+        "Return in each task, after each": r"evaluation/return/\d.*",
+        "Reward per step in each task, after each": r"evaluation/reward_rate/\d.*",
+        "Forgetting: what tasks have lost since they were learned": "transfer/forgetting",
+        "Average over all tasks": "transfer/average_performance",
+    },
+    "6 · What happens at a switch?": {
+        "Entropy of the policy as it comes to a task": "switch/entropy",
+        "Error of the values as they come to a task": "switch/value_error",
+        "Steps until it first does better than it came": "switch/first_improvement",
+        "Steps until it first solves the task": "switch/first_success",
+    },
+    **{
+        f"{number} · The {name}, layer by layer": {
+            f"{name.capitalize()}: {what}": f"{network}_layers/{group}/.*" for group, what in LAYERS.items()
+        }
+        for number, (network, name) in enumerate(NETWORKS.items(), 7)
     },
 }
 
@@ -69,10 +81,7 @@ CHARTS: dict[str, dict[str, list[str]]] = {
 def charts_of(tag: str) -> frozenset[str]:
     """The titles of the charts that a tag is in."""
     return frozenset(
-        title
-        for charts in CHARTS.values()
-        for title, tags in charts.items()
-        if any(re.fullmatch(pattern, tag) for pattern in tags)
+        title for charts in CHARTS.values() for title, pattern in charts.items() if re.fullmatch(pattern, tag)
     )
 
 
@@ -80,11 +89,7 @@ def page(titles: Iterable[str]) -> Summary:
     """What TensorBoard makes the page of: the charts with these titles."""
     wanted = set(titles)
     found = {
-        category: {
-            title: ["Multiline", [f"^{pattern}$" for pattern in tags]]
-            for title, tags in charts.items()
-            if title in wanted
-        }
+        category: {title: ["Multiline", [f"^{pattern}$"]] for title, pattern in charts.items() if title in wanted}
         for category, charts in CHARTS.items()
     }
     summary: Summary = custom_scalars({category: charts for category, charts in found.items() if charts})

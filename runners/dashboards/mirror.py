@@ -21,8 +21,8 @@ ID = "wandb-id.txt"
 class Mirror(KVWriter):
     """Writes what TensorBoard gets to a run on wandb: scalars, pictures, histograms, tables, and the settings.
 
-    A run that goes on in its folder goes on under its id. Steps that wandb has already are not sent again: those between
-    the last checkpoint and where the run was killed, whose numbers are the same.
+    A run that goes on in its folder goes on under its id. Steps that wandb has already are not sent again: those
+    between the last checkpoint and where the run was killed, whose numbers are the same.
 
     Args:
         project: on wandb.
@@ -66,7 +66,7 @@ class Mirror(KVWriter):
 
     def _as_theirs(self, value: Any) -> Any:
         if isinstance(value, (Tensor, np.ndarray)):
-            return self._wandb.Histogram(np.asarray(value))
+            return self._wandb.Histogram(np.asarray(value).tolist())
         if isinstance(value, Image):
             return self._wandb.Image(np.asarray(value.image))
         if isinstance(value, str):

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
-from neoteny.runners.dashboards.texts import Row, number
+from neoteny.runners.dashboards.answers import Row, number
+from neoteny.runners.dashboards.layout import health
 from neoteny.runners.measures import in_words
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 #: The colour of each network, the same in every panel.
 COLORS = {"actor": "C0", "critic": "C3", "encoder": "C2"}
-#: The panels below the learning curve: what is in them, the column of progress.csv, whether the axis is logarithmic.
+#: The panels below the learning curve: what is in them, of :data:`HEALTH`, and whether the axis is logarithmic.
 PANELS = (
     ("σ_max", "spectral_norm_max", True),
     ("dormant units\n(worst layer)", "dormant_max", False),
+    ("probe\n(1: as new)", "probe", True),
     ("rank of\nfeatures", "feature_rank_min", False),
     ("gradient\ndiversity", "gradient_diversity_min", False),
 )
 #: More tasks than this have numbers in place of names.
-NAMED = 8
+NAMED = 6
 
 
 def draw_story(progress: Sequence[Row], tasks: Sequence[Row], headline: str, title: str) -> Pixels:
@@ -40,34 +45,55 @@ def draw_story(progress: Sequence[Row], tasks: Sequence[Row], headline: str, tit
     steps = np.array([int(row["step"]) for row in progress])
     found = [(what, networks(progress, column), log) for what, column, log in PANELS]
     entropy = {"": column_of(progress, "policy/entropy")}
-    panels = [(in_words(headline), {"": column_of(progress, f"rollout/{headline}")}, False), *found]
-    panels = [*panels, ("entropy of\nthe policy", entropy, False)]
+    curve = {"": column_of(progress, f"rollout/{headline}")}
+    what = in_words(headline)
+    if headline == "return" and not np.isfinite(curve[""]).any():
+        curve, what = {"": column_of(progress, "rollout/return_of_ended")}, "return of episodes\nthat ended of late"
+    panels = [(what, curve, False), *found, ("entropy of\nthe policy", entropy, False)]
     panels = [panels[0], *(panel for panel in panels[1:] if any(np.isfinite(v).any() for v in panel[1].values()))]
     heights = [1.8] + [1.0] * (len(panels) - 1)
-    figure = Figure(figsize=(9, 1.1 + 1.05 * sum(heights)), dpi=80)
+    figure = Figure(figsize=(7, 1.1 + 0.95 * sum(heights)), dpi=100)
     axes = np.atleast_1d(figure.subplots(len(panels), sharex=True, height_ratios=heights))
-    figure.subplots_adjust(left=0.11, right=0.87, top=1 - 0.75 / figure.get_figheight(), bottom=0.5 / figure.get_figheight(), hspace=0.12)
+    high = figure.get_figheight()
+    figure.subplots_adjust(left=0.13, right=0.86, top=1 - 0.9 / high, bottom=0.5 / high, hspace=0.12)
     for axis, (label, lines, log) in zip(axes, panels, strict=True):
         bands(axis, tasks)
-        for name, values in lines.items():
-            known = np.isfinite(values)
-            marker = "o" if known.sum() <= 40 else None
-            axis.plot(steps[known], values[known], color=COLORS.get(name, "black"), marker=marker, markersize=3, label=name)
+        curves(axis, steps, lines, log)
         axis.set_ylabel(label, fontsize=8)
         axis.tick_params(labelsize=8)
-        if log and any((values[np.isfinite(values)] > 0).any() for values in lines.values()):
-            axis.set_yscale("log")
-        if any(lines):
-            axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     names(axes[0], tasks)
     axes[-1].set_xlabel("environment steps", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    figure.suptitle(title, fontsize=9)
     return pixels(figure)
 
 
+def curves(axis: Axes, steps: Any, lines: Mapping[str, Any], log: bool) -> None:
+    """A line for each network, over environment steps, where the values are known."""
+    for name, values in lines.items():
+        known = np.isfinite(values)
+        marker = "o" if known.sum() <= 40 else None
+        color = COLORS.get(name, "black")
+        axis.plot(steps[known], values[known], color=color, marker=marker, markersize=3, label=name)
+    if log and all((values[np.isfinite(values)] > 0).all() for values in lines.values()):
+        axis.set_yscale("log")
+        plain_numbers(axis.yaxis)
+    if any(lines):
+        axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as 0.5, 2, 30 instead of powers of ten, between decades where there are few."""
+    low, high = axis.get_view_interval()
+    steps = (1, 2, 5) if high / low < 1000 else (1,)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def networks(rows: Sequence[Row], column: str) -> dict[str, Any]:
-    """A column of each network that has it, as numbers."""
-    found = {network: column_of(rows, f"{network}/{column}") for network in COLORS}
+    """What :data:`HEALTH` calls ``column``, of each network that has it, as numbers."""
+    found = {network: column_of(rows, health(network, column)) for network in COLORS}
     return {network: values for network, values in found.items() if np.isfinite(values).any()}
 
 
@@ -90,8 +116,8 @@ def names(axis: Axes, tasks: Sequence[Row]) -> None:
     every = max(1, len(tasks) // 25)
     for row in tasks[::every]:
         middle = int(row["step"]) - int(row["steps"]) / 2
-        number_ = str(int(row["task"]) + 1)
-        text = number_ if len(tasks) > NAMED else f"{number_} {_short(row['name'], 130 // len(tasks))}"
+        text = f"{int(row['task']) + 1} {row['name']}" if len(tasks) <= NAMED else str(int(row["task"]) + 1)
+        text = textwrap.fill(text, 72 // min(len(tasks), NAMED), max_lines=3, placeholder="…")
         axis.annotate(
             text, (middle, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=7, annotation_clip=False
         )

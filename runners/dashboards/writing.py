@@ -11,9 +11,9 @@ from stable_baselines3.common.logger import Image, Logger, TensorBoardOutputForm
 from torch import Tensor
 
 from neoteny.agents import Continual
+from neoteny.runners.dashboards.answers import Row, drifts, learned, overall
 from neoteny.runners.dashboards.mirror import Mirror
 from neoteny.runners.dashboards.pictures import draw_story
-from neoteny.runners.dashboards.texts import Row, overall, tasks_text
 from neoteny.runners.measures.groups import OF_LAYERS, by_network
 from neoteny.runners.measures.instruments import network_of
 
@@ -93,8 +93,9 @@ class Switches:
         began = time.perf_counter()
         if last or began >= self.free_from:
             picture = draw_story(progress, tasks, self.headline, self.title)
-            self.logger.record("tasks/curves", Image(picture, "HWC"))
-            self.logger.record("tasks/table", tasks_text(tasks, progress))
+            self.logger.record("answers/0 the run so far", Image(picture, "HWC"))
+            self.logger.record("answers/1 which tasks were learned", learned(tasks, progress))
+            self.logger.record("answers/2 since when its networks drift, and which", drifts(tasks, progress))
         self.logger.dump(step)
         now = time.perf_counter()
         self.free_from = max(self.free_from, now + (now - began) / SHARE)

@@ -76,7 +76,7 @@ class Chain:
                 self._evaluate(logger, display)
                 recorder = Recorder(self.experiment, display)
                 recorder.begin_visit(**self.folder.state["visit"])
-                shown = Switches(logger, recorder.headline, str(self.experiment.folder))
+                shown = Switches(logger, recorder.headline, "/".join(self.experiment.folder.parts[-3:]))
                 for segment in self.coming:
                     agent = learn(self.experiment, segment, agent, self.env, recorder, logger, self.callbacks)
                     self._close(segment, agent, recorder, writing, shown)
@@ -110,9 +110,7 @@ class Chain:
             raise ConfigError(f"--out: this run cannot go on: {error}; train anew, with another --out") from error
         return agent
 
-    def _close(
-        self, segment: Segment, agent: Continual, recorder: Recorder, writing: Writing, shown: Switches
-    ) -> None:
+    def _close(self, segment: Segment, agent: Continual, recorder: Recorder, writing: Writing, shown: Switches) -> None:
         """Write what the segment has come to."""
         logger = writing.logger
         step = self.folder.state["step"] + segment.steps

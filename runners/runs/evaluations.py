@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Image, Logger
 from neoteny.agents import Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, TaskSequence
-from neoteny.runners.dashboards import draw_matrix, numbered, only_dashboards
+from neoteny.runners.dashboards import draw_matrix, forgotten, numbered, only_dashboards
 from neoteny.runners.experiments import Experiment
 from neoteny.runners.measures import HEADLINES, evaluate_visit, generators_kept, in_words, transfer
 from neoteny.runners.runs.display import Display, number
@@ -181,7 +181,8 @@ class Evaluations:
                     events.record(f"evaluation/{name}/{numbered(row['on'] - 1, row['name'])}", row[name])
         matrix, visits = transfer.to_matrix(self.rows, headline)
         labels = [numbered(on - 1, self.experiment.sequence.visit(on - 1).label) for on in self.tasks]
-        events.record("evaluation/matrix", Image(draw_matrix(matrix, labels, headline), "HWC"))
+        events.record("answers/3 what was forgotten", forgotten(matrix, visits, labels, headline))
+        events.record("answers/3 what was kept", Image(draw_matrix(matrix, labels, headline), "HWC"))
         for name, value in transfer.measures(matrix, visits).items():
             events.record(f"transfer/{name}", value)
         events.dump(self.steps[after])

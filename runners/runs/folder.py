@@ -38,8 +38,8 @@ class RunFolder:
     """The folder of a run, claimed: this process runs in it and no other, until it ends.
 
     It holds ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
-    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``; with ``--wandb`` also wandb's files. A table's rows and the events beyond the last checkpoint
-    are dropped when the run goes on.
+    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``; with ``--wandb`` also wandb's files. A table's rows and
+    the events beyond the last checkpoint are dropped when the run goes on.
 
     Args:
         path: the folder; made, if it is not there.
