@@ -81,8 +81,8 @@ def learned(tasks: Sequence[Row], progress: Sequence[Row]) -> str:
 
 RULE = (
     "The numbers are of the end of each task (the probe's of its beginning). Drifts: from this task on, worse than at "
-    "the first by half as much again, or 0.1 more of the units dormant. These go with a loss of plasticity; they do not "
-    "say what causes it. An intervention does: `python runners/attribute.py RUN --task N`, on a run with "
+    "the first by half as much again, or 0.1 more of the units dormant. These go with a loss of plasticity; they do "
+    "not say what causes it. An intervention does: `python runners/attribute.py RUN --task N`, on a run with "
     "`--keep-agents`."
 )
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from neoteny.runners.dashboards.answers import Row, number
 from neoteny.runners.dashboards.layout import health
@@ -78,6 +78,8 @@ def curves(axis: Axes, steps: Any, lines: Mapping[str, Any], log: bool) -> None:
     if log and all((values[np.isfinite(values)] > 0).all() for values in lines.values()):
         axis.set_yscale("log")
         plain_numbers(axis.yaxis)
+    else:
+        axis.yaxis.set_major_locator(MaxNLocator(4))
     if any(lines):
         axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 

@@ -21,8 +21,8 @@ from neoteny.runners.measures.instruments import network_of
 TABLE, DASHBOARD = ("tensorboard",), ("csv",)
 
 
-#: The share of a run's time that pictures may take.
-SHARE = 0.02
+#: The share of a run's time that pictures may take, and the seconds that the first is expected to take.
+SHARE, EXPECTED = 0.02, 0.3
 
 
 def only_dashboards(logger: Logger) -> Logger:
@@ -65,8 +65,8 @@ def record_look(logger: Logger, agent: Continual, found: Mapping[str, float], sp
 class Switches:
     """Shows on dashboards, when a task is over, what the run has come to.
 
-    The picture is drawn where it takes a small share of the time, and at the end of the run: two runs of the same
-    settings can have other pictures, but the last is the same.
+    The picture and the texts are made where they take a small share of the time, and always at the end: two runs of
+    the same settings can have others on the way, but have the same at last.
 
     Args:
         logger: of the run.
@@ -77,7 +77,7 @@ class Switches:
     def __init__(self, logger: Logger, headline: str, title: str):
         self.logger = only_dashboards(logger)
         self.headline, self.title = headline, title
-        self.cost, self.free_from = 0.0, 0.0
+        self.free_from = time.perf_counter() + EXPECTED / SHARE
 
     def show(self, step: int, tasks: Sequence[Row], progress: Sequence[Row], last: bool) -> None:
         """A task is over.
@@ -96,6 +96,5 @@ class Switches:
             self.logger.record("answers/0 the run so far", Image(picture, "HWC"))
             self.logger.record("answers/1 which tasks were learned", learned(tasks, progress))
             self.logger.record("answers/2 since when its networks drift, and which", drifts(tasks, progress))
+            self.free_from = (now := time.perf_counter()) + (now - began) / SHARE
         self.logger.dump(step)
-        now = time.perf_counter()
-        self.free_from = max(self.free_from, now + (now - began) / SHARE)

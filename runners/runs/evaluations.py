@@ -182,7 +182,8 @@ class Evaluations:
         matrix, visits = transfer.to_matrix(self.rows, headline)
         labels = [numbered(on - 1, self.experiment.sequence.visit(on - 1).label) for on in self.tasks]
         events.record("answers/3 what was forgotten", forgotten(matrix, visits, labels, headline))
-        events.record("answers/3 what was kept", Image(draw_matrix(matrix, labels, headline), "HWC"))
+        if visits:
+            events.record("answers/3 what was kept", Image(draw_matrix(matrix, labels, headline), "HWC"))
         for name, value in transfer.measures(matrix, visits).items():
             events.record(f"transfer/{name}", value)
         events.dump(self.steps[after])
