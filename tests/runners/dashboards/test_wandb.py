@@ -58,17 +58,17 @@ def records(data: bytes) -> Iterator[bytes]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The rows that wandb has kept of a folder's runs, one process after the other."""
+    """The rows that wandb has kept of a folder's runs, of several processes, by step."""
     from wandb.proto import wandb_internal_pb2
 
     found: list[dict[str, Any]] = []
-    for file in sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime):
+    for file in folder.glob("wandb/offline-run-*/*.wandb"):
         for data in records(file.read_bytes()):
             record = wandb_internal_pb2.Record.FromString(data)
             if record.WhichOneof("record_type") == "history":
                 items = record.history.item
                 found.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
-    return found
+    return sorted(found, key=lambda row: row["_step"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
