@@ -17,7 +17,7 @@ try:
     from neoteny.agents import NonFiniteError
     from neoteny.configs import ConfigError, dump_yaml
     from neoteny.envs import EnvironmentFault
-    from neoteny.runners.experiments import parse
+    from neoteny.runners.experiments import StoppedByCallback, parse
     from neoteny.runners.measures import HEADLINES
     from neoteny.runners.runs import Chain
     from neoteny.runners.runs.display import kept_and_lost, summary
@@ -60,6 +60,9 @@ def _run(argv: "list[str]", prog: str) -> int:
         good = chain.folder.agent if chain else None
         print(f"{prog}: {_what(error)}: {error}", file=sys.stderr)
         print(f"The last good state is {good}" if good else "It has no earlier state.", file=sys.stderr)
+        return 1
+    except StoppedByCallback as error:
+        print(f"{prog}: {error}. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 1
     summary(chain.folder.tasks, str(experiment.folder), chain.coverage, chain.folder.progress)
     kept_and_lost(chain.evaluations.rows, HEADLINES[experiment.sequence.score])

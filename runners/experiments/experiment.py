@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -20,6 +21,7 @@ from neoteny.agents import AGENTS, Continual
 from neoteny.configs import ConfigError, class_name
 from neoteny.envs import SHIFTS, ContinualVecEnv, Segment, Shift, TaskSequence, Visit
 from neoteny.envs.shifts import describe
+from neoteny.runners.experiments.callbacks import find_callback
 from neoteny.runners.experiments.regs import Reg, settings
 from neoteny.runners.measures import chosen, find_metric
 
@@ -53,6 +55,10 @@ class Run:
             tasks) times evaluate_episodes games.
         evaluate_episodes: games of each of these evaluations.
         metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
+        callback: stable-baselines3 callbacks of your own, as module:Class, made without arguments; the option can be
+            given several times. One that returns False stops the run, which the same command goes on with from the
+            last checkpoint.
+        wandb: the project on Weights & Biases that gets all that TensorBoard gets; needs pip install 'neoteny[wandb]'.
         instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
             policy, updates, switch. Training is the same with and without.
         probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
@@ -69,6 +75,8 @@ class Run:
     timeout: PositiveFloat = 300.0
     probe: Literal["auto", "on", "off"] = "auto"
     metrics: tuple[str, ...] = ()
+    callback: tuple[str, ...] = ()
+    wandb: str | None = None
     keep_agents: bool = False
     evaluate_all: bool = False
     evaluate_episodes: PositiveInt = 20
@@ -79,6 +87,13 @@ class Run:
     def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             find_metric(name)
+        return names
+
+    @field_validator("callback")
+    @classmethod
+    def _are_callbacks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            find_callback(name)
         return names
 
     @field_validator("instruments")
@@ -211,11 +226,13 @@ class Experiment:
         """Whatever can only be known by asking the machine.
 
         Raises:
-            ConfigError: the device is not there, or the folder cannot be written.
+            ConfigError: the device or wandb is not there, or the folder cannot be written.
         """
         find_device(self.run.device)
         if "\0" in str(self.folder):
             raise ConfigError(f"--out: {str(self.folder)!r} cannot be written (a path has no null bytes)")
+        if self.run.wandb is not None and importlib.util.find_spec("wandb") is None:
+            raise ConfigError("--wandb: the package wandb is not installed: pip install 'neoteny[wandb]'")
         try:
             parent = self.folder.absolute()
             while not parent.exists():

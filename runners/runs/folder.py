@@ -7,14 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from torch.utils.tensorboard import SummaryWriter
+from stable_baselines3.common.logger import Logger
 
 from neoteny.agents import Continual
-from neoteny.agents.durable import sync
 from neoteny.configs import ConfigError, dump_yaml, read_yaml
+from neoteny.runners.dashboards import Events, Mirror
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.interruption import interruption
 from neoteny.runners.runs.lock import Lock
@@ -24,17 +23,25 @@ log = logging.getLogger(__name__)
 
 #: Settings that a run may be gone on with otherwise, and those that go with its length.
 MAY_DIFFER = (
-    *("out", "device", "timeout", "labels"),
+    *("out", "device", "timeout", "labels", "wandb", "callback"),
     *("metrics", "instruments", "probe", "keep_agents", "evaluate_all", "evaluate_episodes"),
 )
 LENGTH = ("env.num_tasks", "env.fingerprint")
+
+
+class Writing(NamedTuple):
+    """What a run writes: ``tasks.csv``, ``progress.csv``, and the logger that writes that and to dashboards."""
+
+    tasks: Table
+    progress: Table
+    logger: Logger
 
 
 class RunFolder:
     """The folder of a run, claimed: this process runs in it and no other, until it ends.
 
     It holds ``lock``, ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
-    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``. The promises:
+    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``; with ``--wandb`` also wandb's files. The promises:
 
     - A checkpoint counts when agent, tables, events and its own JSON are on disk; the one before goes after that.
     - A run goes on from the latest checkpoint whose agent and tables are byte for byte what they were. What lies beyond
@@ -47,7 +54,7 @@ class RunFolder:
 
     Attributes:
         state: what the last checkpoint was taken with: the ``segment`` (-1: there is none), the ``step`` and what the
-            recorder has of a ``visit`` that is not over.
+            recorder has of a ``visit`` that is not over; also the ``charts`` of TensorBoard's page of custom scalars.
 
     Raises:
         ConfigError: the folder holds a run of other settings, or one that is damaged beyond what can be made up for,
@@ -135,21 +142,29 @@ class RunFolder:
         return read_rows(self.path / "progress.csv", self.state["step"])
 
     @contextmanager
-    def writing(self) -> Iterator[tuple[Table, Logger]]:
-        """``tasks.csv``, and the logger that writes ``progress.csv`` and TensorBoard events.
+    def writing(self) -> Iterator[Writing]:
+        """What the run writes. From now on ``config.yaml`` has the settings that the run goes on with.
 
-        From now on ``config.yaml`` has the settings that the run goes on with.
+        Raises:
+            ConfigError: wandb does not begin.
         """
+        step, project = self.state["step"], self.settings.get("wandb")
+        mirror = Mirror(project, self.path, self.settings) if project else None
+        known = any(self.path.glob("events.out.tfevents.*")) and (self.path / "config.yaml").read_text() == self._yaml()
         write_text(self.path / "config.yaml", self._yaml())
-        step = self.state["step"]
         self.checkpoints.tidy(self.state["segment"])
         self._tables = {name: Table(self.path / name, step) for name in ("tasks.csv", "progress.csv")}
-        events = Events(self.path, step)
-        events.writer.add_text("config", f"```yaml\n{self._yaml()}```")
-        self._events = events
-        logger = Logger(str(self.path), [self._tables["progress.csv"], events])
+        tasks, progress = self._tables.values()
+        self._events = Events(self.path, step, self.state.get("charts", ()))
+        self._events.describe(self.settings)
+        if not known:
+            self._events.writer.add_text("config", f"```yaml\n{self._yaml()}```", step)
+        logger = Logger(str(self.path), [progress, self._events, *([mirror] if mirror else [])])
         try:
-            yield self._tables["tasks.csv"], logger
+            yield Writing(tasks, progress, logger)
+            self._events.finish()
+            if mirror:
+                mirror.finish()
         finally:
             logger.close()
 
@@ -164,6 +179,7 @@ class RunFolder:
                 table.sync()
             self._events.sync()
             seals = {name: table.seal.plain() for name, table in self._tables.items()}
+            state |= {"charts": sorted(self._events.charts)}
             self.checkpoints.save(state["segment"], agent, {**state, "tables": seals})
             self.state = state
 
@@ -171,22 +187,6 @@ class RunFolder:
 def kept_agent(folder: Path, task: int) -> Path:
     """Where ``--keep-agents`` keeps the agent as it was after a task; the first is 1."""
     return folder / "agents" / f"task-{task:04d}.safetensors"
-
-
-class Events(TensorBoardOutputFormat):
-    """TensorBoard events; what an earlier, cut-off process wrote beyond ``until`` is declared void."""
-
-    def __init__(self, folder: Path, until: int):
-        self.folder = folder
-        self.writer = SummaryWriter(str(folder), purge_step=until + 1)
-        self._is_closed = False
-
-    def sync(self) -> None:
-        """Wait until all events are on disk."""
-        self.writer.flush()
-        for file in self.folder.glob("events.out.tfevents.*"):
-            sync(file)
-        sync(self.folder)
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from neoteny.agents.durable import put_in_place, sync
@@ -112,7 +113,8 @@ class Table(KVWriter):
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """stable-baselines3's logger writes here."""
-        plain = {k: v for k, v in key_values.items() if isinstance(v, (int, float)) or hasattr(v, "item")}
+        own = {k: v for k, v in key_values.items() if "csv" not in (key_excluded[k] or ())}
+        plain = {k: v for k, v in own.items() if isinstance(v, (int, float)) or (hasattr(v, "item") and not np.ndim(v))}
         self.add({STEP: step, **plain})
 
     def _rewrite(self) -> None:

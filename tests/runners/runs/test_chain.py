@@ -106,7 +106,7 @@ def test_what_a_run_leaves(command, capsys):
     events = EventAccumulator(str(folder)).Reload()
     tags = set(events.Tags()["scalars"])
     assert {"task/index", "rollout/return_of_ended", "rollout/reward_rate", "train/value_loss"} <= tags
-    assert {"spectral_norm/mlp_extractor.policy_net.0", "reg/all/penalty", "time/steps_per_second"} <= tags
+    assert {"actor_layers/spectral_norm/mlp_extractor.policy_net.0", "reg/all/penalty", "time/steps_per_second"} <= tags
     assert [event.value for event in events.Scalars("task/index")][::2] == [0, 1, 2, 3]
 
 
