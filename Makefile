@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz clean
+.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -52,6 +52,9 @@ rliable:  ## the numbers of the library rliable that tests compare with, anew; i
 
 fuzz: $(INSTALLED)  ## 10,000 checkpoints, damaged and forged: none may do more than be refused, in ten minutes
 	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 3600 tests/agents/test_mutated_checkpoints.py
+
+soak: $(INSTALLED)  ## 1,000 kills and 200 power cuts of PPO, DQN, SAC and recurrent PPO, in an hour
+	KILLS=1000 CUTS=200 $(BIN)/python -m pytest -s --timeout 7200 tests/runners/runs/test_kills.py tests/runners/runs/test_power_cuts.py
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 
