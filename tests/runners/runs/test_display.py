@@ -76,3 +76,17 @@ def test_without_a_terminal_there_is_a_line_a_minute(
         f"task 2/5 {LABEL}: step 220,000 of 1,000,000, 1,000 steps/s, 0:13:00 left",
         f"task 2/5 {LABEL}: step 280,000 of 1,000,000, 1,000 steps/s, 0:12:00 left",
     ]
+
+
+def test_what_a_kill_would_cost_is_said_once_the_speed_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    quiet: Any = Display(1_000_000, 100_000, 5, segment=200_000)
+    quiet.task(1, LABEL)
+    for now[0] in range(0, 51, 10):
+        quiet.update(100_000 + int(now[0]) * 500)
+    assert capsys.readouterr().err.splitlines() == [
+        "Stopped or killed, at most 200,000 steps, 0:06:40 would be learned again; --segment-steps changes that"
+    ]
