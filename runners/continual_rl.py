@@ -53,7 +53,7 @@ def main(argv: "list[str]", prog: str = "continual_rl.py") -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
-    summary(chain.folder.tasks, str(experiment.folder), chain.coverage)
+    summary(chain.folder.tasks, str(experiment.folder), chain.coverage, chain.folder.progress)
     kept_and_lost(chain.evaluations.rows, HEADLINES[experiment.sequence.score])
     print(f"Trained agent: {chain.folder.agent}\nDashboard:     tensorboard --logdir {experiment.run.out}")
     print(f"Fingerprint:   {experiment.sequence.fingerprint()} (results of the same one are of the same tasks)")

@@ -7,6 +7,7 @@ checkpoint before: a run that is killed and started again gives the same numbers
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from stable_baselines3.common.logger import Logger
@@ -20,8 +21,11 @@ from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.display import Display
 from neoteny.runners.runs.evaluations import Evaluations
 from neoteny.runners.runs.folder import RunFolder, Writing
+from neoteny.runners.runs.notices import notices
 from neoteny.runners.runs.recorder import Recorder
 from neoteny.runners.runs.segment import learn
+
+log = logging.getLogger(__name__)
 
 
 class Chain:
@@ -69,6 +73,8 @@ class Chain:
     def walk(self) -> Iterator[Segment]:
         """The segments that are coming, each once it is learned and written."""
         self.experiment.set_up_torch()
+        for line in notices(self.experiment) if self.coming else ():
+            log.info(line)
         try:
             agent = self._resume() if self.coming else None
             with self.folder.writing() as writing, self._display() as display:

@@ -98,6 +98,11 @@ class RunFolder:
         """The rows of ``tasks.csv``, up to the last checkpoint."""
         return read_rows(self.path / "tasks.csv", self.state["step"])
 
+    @property
+    def progress(self) -> list[dict[str, str]]:
+        """The rows of ``progress.csv``, up to the last checkpoint."""
+        return read_rows(self.path / "progress.csv", self.state["step"])
+
     @contextmanager
     def writing(self) -> Iterator[Writing]:
         """What the run writes. From now on ``config.yaml`` has the settings that the run goes on with.

@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from neoteny.agents import Continual
 from neoteny.envs import Segment
+from neoteny.envs.backends import choose
 from neoteny.runners.dashboards import DASHBOARD, TABLE, numbered, record_look
 from neoteny.runners.experiments import Experiment
 from neoteny.runners.measures import HEADLINES, Panel, Prober, Recent, VisitMeasures, looks_per_task, measure, summary
@@ -70,7 +71,7 @@ class Recorder(BaseCallback):
             self.prober.finish()
             self.log_probe()
         self.seconds += time.perf_counter() - self.started
-        self.visit.cut(self.steps)
+        self.visit.cut(self.steps, self.training_env.get_attr("tally")[0].ages)
         self.end_look()
         if self.steps % self.log_every:
             self.log_episodes()
@@ -199,6 +200,7 @@ class Recorder(BaseCallback):
             "task": visit.index,
             "name": visit.label,
             "steps": steps,
+            "backend": choose(visit.task),
             "headline": self.headline,
             **self.visit.row(),
             **summary(self.seen),
