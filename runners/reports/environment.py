@@ -1,0 +1,161 @@
+"""All runs on one sequence of tasks, with what every figure needs: names, styles, task bands, scores."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from neoteny.runners.reports.figures import COLORS, Style
+from neoteny.runners.reports.plots import short_names
+from neoteny.runners.reports.reference import references
+from neoteny.runners.reports.scores import Runs, Scores
+from neoteny.runners.reports.sources import Run, as_rows, number
+
+#: Curves that are shown at first, beside those of fresh agents.
+SHOWN = 6
+#: Bins of the x axis, about.
+BINS = 150
+DRAWS = 1000
+
+
+class Environment:
+    """The runs on one sequence.
+
+    Args:
+        folder: whose name is that of the sequence.
+        runs: of all methods.
+
+    Attributes:
+        runs: those with at least one finished task.
+        methods: their names.
+    """
+
+    def __init__(self, folder: Path, runs: Sequence[Run]):
+        self.folder, self.all = folder, list(runs)
+        self.name = folder.name
+        self.runs = [run for run in runs if run.tasks]
+        self.methods = list(dict.fromkeys(run.method for run in self.runs))
+        self.rows: Runs = as_rows(self.runs)
+        self.fresh = references(self.rows)
+        self.live = [method for method in self.methods if method not in self.fresh]
+
+    @cached_property
+    def headline(self) -> str:
+        """The measure that the sequence is about."""
+        found = Counter(row["headline"] for run in self.runs for row in run.tasks if row.get("headline"))
+        return found.most_common(1)[0][0] if found else "return"
+
+    @cached_property
+    def called(self) -> dict[str, str]:
+        """What methods are called."""
+        return short_names(self.methods, self.fresh)
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """The names of the tasks, numbered from 1, of the run with most of them."""
+        longest = max(self.runs, key=lambda run: len(run.tasks))
+        return [f"{i + 1} {row.get('name', '')}".strip() for i, row in enumerate(longest.tasks)]
+
+    @cached_property
+    def bands(self) -> list[tuple[float, float, str]]:
+        """Where each task begins and ends, in environment steps, in the run with most of them."""
+        longest = max(self.runs, key=lambda run: len(run.tasks))
+        ends = [number(row, "step") for row in longest.tasks]
+        if any(map(math.isnan, ends)):
+            ends = [float(end) for end in np.cumsum([number(row, "steps") for row in longest.tasks])]
+        return list(zip([0.0, *ends], ends, self.tasks, strict=False))
+
+    def of(self, method: str) -> list[Run]:
+        return [run for run in self.runs if run.method == method]
+
+    def scores(self, method: str, column: str) -> Scores:
+        """(runs × tasks) of tasks.csv; NaN where a run has not come so far, or has no number."""
+        runs = self.of(method)
+        return np.array([self._padded([number(row, column) for row in run.tasks]) for run in runs])
+
+    def _padded(self, values: list[float]) -> list[float]:
+        return values + [math.nan] * (len(self.tasks) - len(values))
+
+    @cached_property
+    def ranked(self) -> list[str]:
+        """Methods without fresh agents, the highest mean of the headline first."""
+        means = {method: mean(self.scores(method, f"{self.headline}_mean")) for method in self.live}
+        return sorted(self.live, key=lambda method: -np.nan_to_num(means[method], nan=-math.inf))
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """The method ``none``, if there is one agent's."""
+        found = [method for method in self.live if self.called[method] == "none" or method.endswith("-none")]
+        return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def styles(self) -> dict[str, Style]:
+        """Colours in the order of the folders, fresh agents black; shown are the best methods and ``none``."""
+        first = self.ranked[: SHOWN if len(self.live) <= SHOWN else SHOWN - 1]
+        found = {}
+        for i, method in enumerate(self.live):
+            shown = method in first or method == self.baseline
+            color = COLORS[i % len(COLORS)] if len(self.live) <= len(COLORS) else None
+            found[method] = Style(color or COLORS[0], 0, shown)
+        if len(self.live) > len(COLORS):  # those first shown have colours of their own
+            order = [m for m in self.ranked if found[m].shown] + [m for m in self.ranked if not found[m].shown]
+            for i, method in enumerate(order):
+                found[method] = Style(COLORS[i % len(COLORS)], i // len(COLORS) % 4, found[method].shown)
+        return found | {method: Style("#000000", 1 if len(self.live) else 0, True) for method in self.fresh}
+
+    @cached_property
+    def hidden(self) -> int:
+        """How many methods have curves that are not shown at first."""
+        return sum(not style.shown for style in self.styles.values())
+
+    @cached_property
+    def edges(self) -> Scores:
+        """The edges of bins of steps, none over a switch."""
+        total = self.bands[-1][1]
+        found = [0.0]
+        for begin, end, _ in self.bands:
+            found += list(np.linspace(begin, end, max(2, round(BINS * (end - begin) / total)) + 1))[1:]
+        return np.array(found)
+
+    def binned(self, method: str, column: Callable[[Run], Scores]) -> Scores:
+        """(runs × bins): the mean of a column of progress.csv in each bin of steps; NaN where there is nothing."""
+        return np.array([self._bins(run, column(run)) for run in self.of(method) if run.progress])
+
+    def _bins(self, run: Run, values: Scores) -> Scores:
+        steps = run.progress["step"]
+        known = ~np.isnan(values) & (steps > 0) & (steps <= self.edges[-1])
+        place = np.searchsorted(self.edges, steps[known], side="left") - 1
+        count = len(self.edges) - 1
+        sums, counts = np.bincount(place, values[known], count), np.bincount(place, minlength=count)
+        return np.divide(sums, counts, out=np.full(count, np.nan), where=counts > 0)
+
+
+def mean(values: Scores) -> float:
+    """The mean of what is known; NaN of nothing."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def means(values: Scores, seed: int = 0) -> tuple[Scores, Scores, Scores]:
+    """The mean over runs of each column, and the ends of its 95 % bootstrap interval over runs.
+
+    Args:
+        values: (runs × columns); NaN is left out. Of fewer than two known values there is no interval: NaN.
+        seed: of the draws.
+    """
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    count = known.sum(0)
+    middle = np.divide(filled.sum(0), count, out=np.full(values.shape[1], np.nan), where=count > 0)
+    picked = np.random.default_rng(seed).integers(0, len(values), (DRAWS, len(values)))
+    times = np.array([(picked == run).sum(1) for run in range(len(values))], float).T
+    sums, counts = times @ filled, times @ known
+    drawn = np.divide(sums, counts, out=np.tile(middle, (DRAWS, 1)), where=counts > 0)
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    few = count < 2
+    return middle, np.where(few, np.nan, low), np.where(few, np.nan, high)
