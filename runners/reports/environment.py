@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from neoteny.runners.reports.figures import COLORS, Style
+from neoteny.runners.reports.figures import COLORS, DASHES, Style
 from neoteny.runners.reports.plots import short_names
-from neoteny.runners.reports.reference import references
+from neoteny.runners.reports.reference import reference_of, references
 from neoteny.runners.reports.scores import Runs, Scores
-from neoteny.runners.reports.sources import Run, as_rows, number
+from neoteny.runners.reports.sources import Run, as_rows, find, number
 
 #: Curves that are shown at first, beside those of fresh agents.
 SHOWN = 6
@@ -23,21 +23,39 @@ BINS = 150
 DRAWS = 1000
 
 
+def environments(given: Sequence[Path], ranked: bool = False) -> list[Environment]:
+    """The environments that these folders hold runs of, named by their folders.
+
+    Args:
+        given: see :func:`~neoteny.runners.reports.sources.find`.
+        ranked: the methods with the highest mean come first.
+    """
+    found = find(given)
+    names = Counter(folder.name for folder in found)
+    made = []
+    for folder, runs in found.items():
+        name = folder.name if names[folder.name] == 1 else f"{folder.parent.name}/{folder.name}"
+        env = Environment(name, runs)
+        order = [*env.by_mean, *(run.method for run in runs)] if ranked and env.runs else []
+        made.append(env.only(order) if order else env)
+    return made
+
+
 class Environment:
     """The runs on one sequence.
 
     Args:
-        folder: whose name is that of the sequence.
+        name: of the sequence.
         runs: of all methods.
 
     Attributes:
+        all: every run that is there.
         runs: those with at least one finished task.
         methods: their names.
     """
 
-    def __init__(self, folder: Path, runs: Sequence[Run]):
-        self.folder, self.all = folder, list(runs)
-        self.name = folder.name
+    def __init__(self, name: str, runs: Sequence[Run]):
+        self.name, self.all = name, list(runs)
         self.runs = [run for run in runs if run.tasks]
         self.methods = list(dict.fromkeys(run.method for run in self.runs))
         self.rows: Runs = as_rows(self.runs)
@@ -70,6 +88,18 @@ class Environment:
             ends = [float(end) for end in np.cumsum([number(row, "steps") for row in longest.tasks])]
         return list(zip([0.0, *ends], ends, self.tasks, strict=False))
 
+    def only(self, methods: Sequence[str]) -> Environment:
+        """These methods, in this order, and the fresh runs that they are compared with."""
+        fresh = [reference for method in methods if (reference := reference_of(method, self.rows))]
+        order = list(dict.fromkeys([*methods, *fresh]))
+        return Environment(self.name, [run for method in order for run in self.all if run.method == method])
+
+    @cached_property
+    def by_mean(self) -> list[str]:
+        """All methods, the highest mean of the headline first."""
+        means = {method: mean(self.scores(method, f"{self.headline}_mean")) for method in self.methods}
+        return sorted(self.methods, key=lambda method: -np.nan_to_num(means[method], nan=-math.inf))
+
     def of(self, method: str) -> list[Run]:
         return [run for run in self.runs if run.method == method]
 
@@ -84,8 +114,7 @@ class Environment:
     @cached_property
     def ranked(self) -> list[str]:
         """Methods without fresh agents, the highest mean of the headline first."""
-        means = {method: mean(self.scores(method, f"{self.headline}_mean")) for method in self.live}
-        return sorted(self.live, key=lambda method: -np.nan_to_num(means[method], nan=-math.inf))
+        return [method for method in self.by_mean if method in self.live]
 
     @cached_property
     def baseline(self) -> str | None:
@@ -97,16 +126,11 @@ class Environment:
     def styles(self) -> dict[str, Style]:
         """Colours in the order of the folders, fresh agents black; shown are the best methods and ``none``."""
         first = self.ranked[: SHOWN if len(self.live) <= SHOWN else SHOWN - 1]
-        found = {}
-        for i, method in enumerate(self.live):
-            shown = method in first or method == self.baseline
-            color = COLORS[i % len(COLORS)] if len(self.live) <= len(COLORS) else None
-            found[method] = Style(color or COLORS[0], 0, shown)
-        if len(self.live) > len(COLORS):  # those first shown have colours of their own
-            order = [m for m in self.ranked if found[m].shown] + [m for m in self.ranked if not found[m].shown]
-            for i, method in enumerate(order):
-                found[method] = Style(COLORS[i % len(COLORS)], i // len(COLORS) % 4, found[method].shown)
-        return found | {method: Style("#000000", 1 if len(self.live) else 0, True) for method in self.fresh}
+        shown = [method for method in self.live if method in first or method == self.baseline]
+        rest = [method for method in self.ranked if method not in shown]
+        order = self.live if not rest else [*shown, *rest]
+        found = {m: Style(COLORS[i % len(COLORS)], i // len(COLORS) % len(DASHES), m in shown) for i, m in enumerate(order)}
+        return found | {method: Style("#000000", 1, True) for method in self.fresh}
 
     @cached_property
     def hidden(self) -> int:

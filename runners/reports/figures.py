@@ -15,6 +15,8 @@ Cell = str | float | None
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7B3F00", "#6A3D9A")
 #: Lines of methods beyond the colours differ in their dashes: plotly's names, and matplotlib's.
 DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))
+#: The colour of every second task, behind curves.
+BAND = "#F0F2F5"
 
 
 @dataclass(frozen=True)
@@ -208,3 +210,24 @@ def short(value: float) -> str:
 def estimate(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """A number with its interval, if it has one."""
     return short(value) if math.isnan(low) else f"{short(value)} [{short(low)}, {short(high)}]"
+
+
+def clipped(text: str, most: int = 24) -> str:
+    """A label that fits beside an axis."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis that are written as plain numbers: of each decade 1, or 1, 2 and 5 where there are few."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(decades) <= 3 else (1,)
+    every = max(1, len(decades) // 8)
+    return [s * 10.0**d for d in decades[::every] for s in steps if low * 0.999 <= s * 10.0**d <= high * 1.001]
+
+
+def colors_of(mark: Heat) -> tuple[float, float, list[str]]:
+    """The ends of a matrix's colours, and the colours, from low to high."""
+    known = [value for values in mark.values for value in values if not math.isnan(value)]
+    low = mark.low if mark.low is not None else min(known, default=0.0)
+    high = mark.high if mark.high is not None else max(known, default=1.0)
+    return low, high, ["#F7FBFF", "#08519C"] if mark.middle is None else ["#B35806", "#FFFFFF", "#08519C"]
