@@ -63,12 +63,16 @@ def write_report(found: Sequence[Environment], out: Path, command: str, solved_a
     """Write the page and, for each environment, its files: in ``out``, or of several each in a folder of its own."""
     files: list[Path] = []
     sections = [Section(env) for env in found]
-    places = {section.env.name: "" if len(found) == 1 else f"{section.env.name.replace('/', '_')}/" for section in sections}
+    places = {
+        section.env.name: "" if len(found) == 1 else f"{section.env.name.replace('/', '_')}/" for section in sections
+    }
     for section in sections:
         files += write(section, out / places[section.env.name], command, solved_at)
     title = f"Report: {', '.join(env.name for env in found)}"
     html = out / "report.html"
-    html.write_text(page(title, command, sections, {name: f"{place}{FIGURES}/" for name, place in places.items()}), encoding="utf-8")
+    html.write_text(
+        page(title, command, sections, {name: f"{place}{FIGURES}/" for name, place in places.items()}), encoding="utf-8"
+    )
     return [html, *files]
 
 

@@ -53,7 +53,7 @@ def _dots(env: Environment, overall: list[tuple[str, Compared]], which: str) -> 
     names = [env.called[method] for method, _ in overall]
     single = [len(env.of(method)) < 2 for method, _ in overall]
     ends = [[math.nan if one else n[i] for n, one in zip(numbers, single, strict=True)] for i in (1, 2)]
-    return Dots(names, [n[0] for n in numbers], *ends, [env.styles[method] for method, _ in overall])
+    return Dots(names, [n[0] for n in numbers], *ends, [env.dots[method] for method, _ in overall])
 
 
 def _row(env: Environment, line: Compared) -> dict[str, Cell]:

@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +41,14 @@ class Attributed:
     @property
     def says(self) -> list[str]:
         return [f"{self.title}: {line}" for line in in_plain_words(self.measure, self.attribution)]
+
+    @property
+    def verdict(self) -> str:
+        """Where the loss sits, in a few words."""
+        if not self.attribution.gap.sign > 0:
+            return "the agent is not shown to be worse than a fresh one there, so there is nothing to explain"
+        parts = [f"{name} (share {self.attribution.shares[name]})" for name in self.named]
+        return f"the loss sits in {', '.join(parts)}" if parts else "the loss sits in no part alone"
 
     @property
     def named(self) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment
-from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Line, Panel
+from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Line, Panel, short
 from neoteny.runners.reports.reference import has_ratio
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.statistics import (
@@ -125,9 +125,9 @@ class Comparison:
                 "say who is better here, not how good that is. "
             )
         left = len(self.env.tasks) - len(self.tasks)
-        return text + (f"{left} of {len(self.env.tasks)} tasks are left out: not every method has them, or all runs are alike. ") * (
-            left > 0
-        )
+        return text + (
+            f"{left} of {len(self.env.tasks)} tasks are left out: not every method has them, or all runs are alike. "
+        ) * (left > 0)
 
 
 def _known(values: Scores) -> Scores:
@@ -151,11 +151,16 @@ def comparison(env: Environment, found: Comparison) -> Figure | None:
     order = list(found.iqm)
     columns = list(zip(*found.iqm.values(), strict=True))
     runs = [[float(interquartile_mean(run[None])) for run in found.scores[method]] for method in order]
-    dots = Dots([env.called[m] for m in order], *columns, [env.styles[m] for m in order], runs)
+    dots = Dots([env.called[m] for m in order], *columns, [env.dots[m] for m in order], runs)
     guide = 1.0 if found.by_fresh else None
-    panels = [Panel("interquartile mean of scores", "score (IQM)", "", [dots], guide=guide), *_probabilities(env, found)]
+    panels = [
+        Panel("interquartile mean of scores", "score (IQM)", "", [dots], guide=guide),
+        *_probabilities(env, found),
+    ]
     panels.append(_profile(env, found))
-    return Figure("comparison", "Which method is better", HOW + found.about, panels, table=_table(env, found), pick=True)
+    return Figure(
+        "comparison", "Which method is better", HOW + found.about, panels, table=_table(env, found), pick=True
+    )
 
 
 def _probabilities(env: Environment, found: Comparison) -> list[Panel]:
@@ -169,7 +174,7 @@ def _probabilities(env: Environment, found: Comparison) -> list[Panel]:
     rest.sort(key=lambda method: -np.nan_to_num(cells[method][0], nan=-math.inf))
     columns = list(zip(*(cells[method] for method in rest), strict=True))
     label = f"P(better than {env.called[against]})"
-    dots = Dots([env.called[m] for m in rest], *columns, [env.styles[m] for m in rest])
+    dots = Dots([env.called[m] for m in rest], *columns, [env.dots[m] for m in rest])
     panels = [Panel(f"probability of improvement over {env.called[against]}", label, "", [dots], guide=0.5)]
     if 2 < len(order) <= PAIRS:
         names = [env.called[m] for m in order]
@@ -186,7 +191,16 @@ def _profile(env: Environment, found: Comparison) -> Panel:
     for method in env.methods:
         profile = performance_profile(found.scores[method], thresholds, draws=500)
         x = [float(value) for value in thresholds]
-        lines.append(Line(env.called[method], x, *(list(map(float, each)) for each in profile), style=env.styles[method]))
+        half = float(np.nanmedian(found.scores[method]))
+        lines.append(
+            Line(
+                env.called[method],
+                x,
+                *(list(map(float, each)) for each in profile),
+                style=env.styles[method],
+                says=f"half of its scores are above {short(half)}",
+            )
+        )
     return Panel("performance profile", "score", "share of scores above", lines)
 
 

@@ -99,7 +99,9 @@ def correlates(env: Environment, found: Comparison) -> Figure | None:
             continue
         low, high = interval(cells)
         when = "at the switch" if same else "at the end of the task before"
-        rows.append({"number": f"{title} {when}", "rank correlation": rho, "low": low, "high": high, "points": len(cells)})
+        rows.append(
+            {"number": f"{title} {when}", "rank correlation": rho, "low": low, "high": high, "points": len(cells)}
+        )
         lines = []
         for method in env.live:
             own = [(value, score) for name, *_, value, score in cells if name == method]
@@ -117,4 +119,6 @@ def correlates(env: Environment, found: Comparison) -> Figure | None:
         "rises or falls with the other, and 0 where they have nothing to do with each other. This is correlation: a number that goes "
         "with a low return need not be its cause. Intervals draw whole runs. "
     )
-    return Figure("correlates", "What goes with the next task's return", how + found.about, panels, table=table, pick=True)
+    return Figure(
+        "correlates", "What goes with the next task's return", how + found.about, panels, table=table, pick=True
+    )

@@ -33,7 +33,7 @@ def cost(env: Environment) -> Figure | None:
     order = sorted(found, key=lambda method: -numbers[method][0])
     columns = [list(column) for column in zip(*(numbers[method] for method in order), strict=True)]
     runs = [[float(value) for value in found[method]] for method in order]
-    dots = Dots([env.called[m] for m in order], *columns, [env.styles[m] for m in order], runs)
+    dots = Dots([env.called[m] for m in order], *columns, [env.dots[m] for m in order], runs)
     base = numbers[env.baseline][0] if env.baseline in numbers else math.nan
     rows: list[dict[str, Cell]] = []
     for method in order:

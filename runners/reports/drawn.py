@@ -21,10 +21,12 @@ from neoteny.runners.reports.figures import (
     Heat,
     Line,
     Panel,
+    brief,
     clipped,
     colors_of,
     log_ticks,
     short,
+    span,
 )
 
 COLUMNS = 2
@@ -65,7 +67,10 @@ def _legend(figure: Figure, axes: np.ndarray) -> tuple[list, list]:  # type: ign
 
 
 def _height(panel: Panel) -> float:
-    longest = max((len(m.names) if isinstance(m, Dots) else len(m.lines) for m in panel.marks if not isinstance(m, Line)), default=0)
+    longest = max(
+        (len(m.names) if isinstance(m, Dots) else len(m.lines) for m in panel.marks if not isinstance(m, Line)),
+        default=0,
+    )
     return max(SIZE[1] if not longest else 1.8, 1 + 0.27 * longest)
 
 
@@ -91,6 +96,8 @@ def draw(panel: Panel, axis: Axes) -> None:
     if panel.bands:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
         axis.set_xlim(0, panel.bands[-1][1])
+    elif ends := span(panel):
+        axis.set_xlim(*ends)
     elif panel.x == "task":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -115,7 +122,9 @@ def _line(mark: Line, axis: Axes) -> None:
         inside = np.isfinite(low)
         axis.fill_between(x[inside], low[inside], high[inside], color=color, alpha=0.16, linewidth=0)
     marker = "o" if mark.marks else None
-    axis.plot(x[known], y[known], dash, color=color, linewidth=1.8, marker=marker, markersize=3.5, label=_plain(mark.name))
+    axis.plot(
+        x[known], y[known], dash, color=color, linewidth=1.8, marker=marker, markersize=3.5, label=_plain(mark.name)
+    )
 
 
 @_mark.register
@@ -134,14 +143,26 @@ def _heat(mark: Heat, axis: Axes) -> None:
     values = np.asarray(mark.values, float)
     low, high, colors = colors_of(mark)
     axis.imshow(values, cmap=LinearSegmentedColormap.from_list("", colors), vmin=low, vmax=high, aspect="auto")
-    axis.set_xticks(range(len(mark.columns)), [_plain(clipped(name, 16)) for name in mark.columns], rotation=35, ha="right")
+    axis.set_xticks(
+        range(len(mark.columns)), [*map(_plain, brief(mark.columns))]
+    )
     axis.set_yticks(range(len(mark.lines)), [_plain(clipped(name)) for name in mark.lines])
     axis.tick_params(labelsize=8)
     if values.shape[1] <= 12:
         for (line, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                dark = high > low and abs((value - low) / (high - low) - (0.0 if len(colors) == 2 else 0.5)) > (0.6 if len(colors) == 2 else 0.4)
-                axis.text(column, line, short(float(value)), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+                dark = high > low and abs((value - low) / (high - low) - (0.0 if len(colors) == 2 else 0.5)) > (
+                    0.6 if len(colors) == 2 else 0.4
+                )
+                axis.text(
+                    column,
+                    line,
+                    short(float(value)),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="white" if dark else "black",
+                )
 
 
 def _plain(text: str) -> str:

@@ -188,9 +188,7 @@ def _drift(env: Environment, method: str, kind: Kind, network: str) -> Drift | N
         since = int(place) + 1
     count = int(np.isfinite(values[:, last]).sum())
     layer = _worst_layer(runs, kind, network)
-    return Drift(
-        env.called[method], kind, network, layer, float(middle[first]), float(middle[last]), since, count
-    )
+    return Drift(env.called[method], kind, network, layer, float(middle[first]), float(middle[last]), since, count)
 
 
 def _ends(env: Environment, run: Run, kind: Kind, network: str) -> list[float]:
@@ -198,13 +196,11 @@ def _ends(env: Environment, run: Run, kind: Kind, network: str) -> list[float]:
     found = [math.nan] * len(env.tasks)
     values = worst(run, kind, network) if network and run.progress else np.empty(0)
     for task, row in enumerate(run.tasks):
+        inside = run.inside(task, values) if len(values) else np.empty(0)
         if not network:
             found[task] = number(row, kind.summary)
-        elif len(values):
-            begin, end, _ = env.bands[task]
-            steps = run.progress["step"]
-            inside = values[(steps > begin) & (steps <= end) & np.isfinite(values)]
-            found[task] = float(inside[-1]) if inside.size else math.nan
+        elif inside.size:
+            found[task] = float(inside[-1])
     return [value if math.isfinite(value) else math.nan for value in found]
 
 
@@ -229,4 +225,6 @@ def drift(env: Environment, found: list[Drift]) -> Figure | None:
         "Drifts: from this task on worse than after the first task in every run, and on average by half as much again (dormant: "
         "0.1 more of the units; entropy: half; condition number: ten times). "
     )
-    return Figure("drift", "Trainability drift", HOW + " " + rule, drawn, table=[each.row() for each in found], pick=True)
+    return Figure(
+        "drift", "Trainability drift", HOW + " " + rule, drawn, table=[each.row() for each in found], pick=True
+    )

@@ -129,8 +129,15 @@ class Environment:
         shown = [method for method in self.live if method in first or method == self.baseline]
         rest = [method for method in self.ranked if method not in shown]
         order = self.live if not rest else [*shown, *rest]
-        found = {m: Style(COLORS[i % len(COLORS)], i // len(COLORS) % len(DASHES), m in shown) for i, m in enumerate(order)}
+        found = {
+            m: Style(COLORS[i % len(COLORS)], i // len(COLORS) % len(DASHES), m in shown) for i, m in enumerate(order)
+        }
         return found | {method: Style("#000000", 1, True) for method in self.fresh}
+
+    @cached_property
+    def dots(self) -> dict[str, Style]:
+        """Styles where methods stand one below the other: grey, where the curve is not shown at first."""
+        return {m: style if style.shown else Style("#6B7785") for m, style in self.styles.items()}
 
     @cached_property
     def hidden(self) -> int:

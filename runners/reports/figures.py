@@ -44,7 +44,8 @@ class Line:
         low, high: the ends of the intervals of ``y``; empty: there are none.
         style: of the method.
         points: a cloud, with nothing between its points.
-        steps: marks at the points, for curves of few.
+        marks: marks at the points, for curves of few.
+        says: what it says, in words; by default where it begins and ends.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Line:
     style: Style = Style()
     points: bool = False
     marks: bool = False
+    says: str = ""
 
     def rows(self) -> Iterator[dict[str, Cell]]:
         for i, (x, y) in enumerate(zip(self.x, self.y, strict=True)):
@@ -65,8 +67,8 @@ class Line:
         known = [(x, y) for x, y in zip(self.x, self.y, strict=True) if not math.isnan(y)]
         if not known:
             return f"{self.name}: no numbers"
-        if self.points:
-            return f"{self.name}: {len(known)} points"
+        if self.says or self.points:
+            return f"{self.name}: {self.says or f'{len(known)} points'}"
         return f"{self.name} goes from {short(known[0][1])} to {short(known[-1][1])}"
 
 
@@ -215,6 +217,25 @@ def estimate(value: float, low: float = math.nan, high: float = math.nan) -> str
 def clipped(text: str, most: int = 24) -> str:
     """A label that fits beside an axis."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def brief(names: Sequence[str], most: int = 12) -> list[str]:
+    """Labels for the columns of a matrix: the names, or their first words where one is too long, as numbers of tasks."""
+    fit = all(len(name) <= most for name in names)
+    return list(names) if fit else [clipped(name.split(" ")[0], most) for name in names]
+
+
+def span(panel: Panel) -> tuple[float, float] | None:
+    """The ends of the axis along which dots lie, with room beside them; None without dots."""
+    marks = [mark for mark in panel.marks if isinstance(mark, Dots)]
+    known = [x for m in marks for x in (*m.values, *m.low, *m.high, *(x for run in m.runs for x in run)) if math.isfinite(x)]
+    if not known:
+        return None
+    low, high = min(known), max(known)
+    if panel.guide is not None:
+        low, high = min(low, panel.guide), max(high, panel.guide)
+    room = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - room, high + room
 
 
 def log_ticks(low: float, high: float) -> list[float]:

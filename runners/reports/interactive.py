@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import Any
 
-from neoteny.runners.reports.figures import BAND, DASHES, Dots, Heat, Line, Panel, clipped, colors_of, log_ticks, short
+from neoteny.runners.reports.figures import BAND, DASHES, Dots, Heat, Line, Panel, brief, clipped, colors_of, log_ticks, short, span
 
 GRID = "#E3E6EA"
 TEXT = "#1A1A1A"
@@ -38,12 +38,18 @@ def plot(panel: Panel) -> dict[str, Any]:
     if panel.log:
         _logarithmic(panel, layout["yaxis"])
     if panel.bands:
-        layout["xaxis"]["range"] = [0, panel.bands[-1][1]]
+        layout["xaxis"]["range"] = [0, panel.bands[-1][1] * 1.01]
+    elif ends := span(panel):
+        layout["xaxis"]["range"] = list(ends)
     elif panel.x == "task":
-        layout["xaxis"] |= {"tickformat": "d"}
+        layout["xaxis"] |= {"tickformat": "d"} | ({"dtick": 1} if _tasks(panel) <= 15 else {})
     for mark in panel.marks:
         _names(mark, layout)
     return {"data": traces, "layout": layout}
+
+
+def _tasks(panel: Panel) -> int:
+    return max(len(mark.x) for mark in panel.marks if isinstance(mark, Line))
 
 
 def _axis(title: str) -> dict[str, Any]:
@@ -132,14 +138,33 @@ def _dots(mark: Dots) -> Iterator[Trace]:
         x = [value for values in mark.runs for value in values]
         y = [place for place, values in zip(places, mark.runs, strict=True) for _ in values]
         grey = {"color": "#B4B9C0", "size": 6}
-        yield {"type": "scatter", "mode": "markers", "x": _known(x), "y": y, "marker": grey, "hoverinfo": "x", "meta": "runs"}
+        yield {
+            "type": "scatter",
+            "mode": "markers",
+            "x": _known(x),
+            "y": y,
+            "marker": grey,
+            "hoverinfo": "x",
+            "meta": "runs",
+        }
     for i, place in enumerate(places):
         if math.isfinite(mark.low[i]):
             line = {"color": colors[i], "width": 3}
             ends = [mark.low[i], mark.high[i]]
-            yield {"type": "scatter", "mode": "lines", "x": ends, "y": [place] * 2, "line": line, "hoverinfo": "skip", "meta": "interval"}
+            yield {
+                "type": "scatter",
+                "mode": "lines",
+                "x": ends,
+                "y": [place] * 2,
+                "line": line,
+                "hoverinfo": "skip",
+                "meta": "interval",
+            }
     cells = zip(mark.names, mark.values, mark.low, mark.high, strict=True)
-    text = [_text(f"{name}: {short(value)}" + (f" [{short(low)}, {short(high)}]" if math.isfinite(low) else "")) for name, value, low, high in cells]
+    text = [
+        _text(f"{name}: {short(value)}" + (f" [{short(low)}, {short(high)}]" if math.isfinite(low) else ""))
+        for name, value, low, high in cells
+    ]
     marker = {"color": colors, "size": 10}
     same = {"type": "scatter", "mode": "markers", "hoverinfo": "text", "meta": "values"}
     yield {**same, "x": _known(mark.values), "y": places, "marker": marker, "text": text}
@@ -158,7 +183,7 @@ def _heat(mark: Heat) -> Iterator[Trace]:
     trace |= {"colorscale": scale, "hovertext": said, "hoverinfo": "text", "meta": "values"}
     if len(mark.columns) <= 12:
         text = [["" if math.isnan(value) else short(value) for value in line] for line in mark.values]
-        trace |= {"text": text, "texttemplate": "%{text}", "textfont": {"size": 11}}
+        trace |= {"text": text, "texttemplate": "%{text}", "textfont": {"size": 12}}
     yield trace
 
 
@@ -178,7 +203,7 @@ def _names_of_dots(mark: Dots, layout: dict[str, Any]) -> None:
 def _names_of_heat(mark: Heat, layout: dict[str, Any]) -> None:
     for axis, names, most in (("xaxis", mark.columns, 14), ("yaxis", mark.lines, 18)):
         places = list(range(len(names)))
-        layout[axis] |= {"tickvals": places, "ticktext": [_text(clipped(name, most)) for name in names], "ticks": ""}
+        layout[axis] |= {"tickvals": places, "ticktext": [_text(name) for name in brief(names, most)], "ticks": ""}
         layout[axis] |= {"showgrid": False, "fixedrange": True}
     layout["yaxis"]["autorange"] = "reversed"
 

@@ -42,7 +42,7 @@ def measures(env: Environment, method: str) -> dict[str, Scores]:
 
 def kept(env: Environment) -> Figure | None:
     """A matrix per method that is shown, the mean over runs, and forgetting of all."""
-    evaluated = {method: found for method in env.methods if (found := matrices(env, method))}
+    evaluated = {method: found for method in env.live if (found := matrices(env, method))}
     if not evaluated:
         return None
     averages = {method: _average(found) for method, found in evaluated.items()}
@@ -55,7 +55,7 @@ def kept(env: Environment) -> Figure | None:
             names = _names(evaluated[method][0][2])
             lines = ["new agent", *(f"after {i}" for i in range(1, len(values)))]
             heat = Heat(names, lines, [list(map(float, line)) for line in values], *ends, name=env.called[method])
-            panels.append(Panel(f"{env.called[method]}: {what} on every task", "evaluated on", "", [heat]))
+            panels.append(Panel(f"{env.called[method]}: {what} on every task", "evaluated on task", "", [heat]))
     rows: list[dict[str, Cell]] = []
     lost = []
     for method in evaluated:
@@ -70,7 +70,7 @@ def kept(env: Environment) -> Figure | None:
     if lost:
         lost.sort(key=lambda each: each[1])
         order, middle, low, high, runs = zip(*lost, strict=True)
-        dots = Dots([env.called[m] for m in order], middle, low, high, [env.styles[m] for m in order], runs)
+        dots = Dots([env.called[m] for m in order], middle, low, high, [env.dots[m] for m in order], runs)
         panels.insert(0, Panel("forgetting, mean over tasks", f"forgetting ({what})", "", [dots], guide=0.0))
     how = HOW.format(measure=what)
     if left := [env.called[m] for m in averages if not env.styles[m].shown]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment, mean, means
-from neoteny.runners.reports.figures import Cell, Figure, Line, Panel, estimate
+from neoteny.runners.reports.figures import Cell, Figure, Line, Panel, estimate, short
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.sources import Run, number
 
@@ -25,35 +25,40 @@ HOW = (
 
 def rollout(run: Run, measure: str) -> Scores:
     """A measure in progress.csv."""
-    return run.progress.get(f"rollout/{measure}", np.full(len(run.progress["step"]), np.nan))
+    return run.progress.get(f"rollout/{measure}", np.full(len(run.progress.get("step", ())), np.nan))
 
 
-def learning_curves(env: Environment) -> Figure | None:
+def learning_curves(env: Environment) -> Figure:
     """The headline over steps; by task, where there is no progress.csv."""
-    measure = env.headline
+    what = in_words(env.headline)
     lines, x = [], [float(edge) for edge in env.edges[1:]]
     for method in env.methods:
-        values = env.binned(method, lambda run: rollout(run, measure))
+        values = env.binned(method, lambda run: rollout(run, env.headline))
         if len(values) and np.isfinite(values).any():
-            lines.append(Line(env.called[method], x, *map(list, means(values)), style=env.styles[method]))
-    what = in_words(measure)
-    if lines:
-        panel = Panel(f"{what} while it learns", "environment steps", what, lines, bands=env.bands)
-        return Figure("learning-curves", "Learning curves", HOW, [panel], table=of_tasks(env), pick=True)
-    ends = [end for _, end, _ in env.bands]
-    lines = [
-        Line(
-            env.called[method],
-            ends,
-            *map(list, means(env.scores(method, f"{measure}_mean"))),
-            style=env.styles[method],
-            marks=True,
-        )
-        for method in env.methods
-    ]
-    how = f"There is no progress.csv, so each task is one point: its mean {what}. " + HOW
-    panel = Panel(f"mean {what} of each task", "environment steps", what, lines, bands=env.bands)
+            style, says = env.styles[method], _says(env, method)
+            lines.append(Line(env.called[method], x, *map(list, means(values)), style=style, says=says))
+    title, how = f"{what} while it learns", HOW
+    if not lines:
+        title, how = f"mean {what} of each task", f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}"
+        lines = [_by_task(env, method) for method in env.methods]
+    panel = Panel(title, "environment steps", what, lines, bands=env.bands)
     return Figure("learning-curves", "Learning curves", how, [panel], table=of_tasks(env), pick=True)
+
+
+def _by_task(env: Environment, method: str) -> Line:
+    ends = [end for _, end, _ in env.bands]
+    numbers = means(env.scores(method, f"{env.headline}_mean"))
+    return Line(env.called[method], ends, *map(list, numbers), style=env.styles[method], marks=True)
+
+
+def _says(env: Environment, method: str) -> str:
+    """The mean in the first task and in the last that there is."""
+    middle = means(env.scores(method, f"{env.headline}_mean"))[0]
+    known = np.flatnonzero(np.isfinite(middle))
+    if not len(known):
+        return "no mean of a task"
+    ends = [f"{short(float(middle[i]))} over task {i + 1}" for i in dict.fromkeys((known[0], known[-1]))]
+    return f"mean {in_words(env.headline)} " + ", ".join(ends)
 
 
 def of_tasks(env: Environment) -> list[dict[str, Cell]]:
@@ -77,23 +82,18 @@ def untrained(env: Environment) -> list[float]:
     The mean of what the new agents of all runs reach where they were evaluated; else the lowest mean over a method's
     runs of what was logged first in the task.
     """
+    rows = [row for run in env.runs for row in run.evaluations if row.get("after") == "0"]
     found = []
-    for task in range(len(env.tasks)):
-        rows = [row for run in env.runs for row in run.evaluations if row.get("after") == "0"]
-        new = [number(row, env.headline) for row in rows if row.get("on") == str(task + 1)]
+    for task, name in enumerate(env.tasks):
+        value = mean(np.array([number(row, env.headline) for row in rows if row.get("name") == name.partition(" ")[2]]))
         firsts = [mean(np.array([_first(env, run, task) for run in env.of(method)])) for method in env.methods]
-        known = [value for value in firsts if not math.isnan(value)]
-        value = mean(np.array(new)) if new else math.nan
+        known = [first for first in firsts if not math.isnan(first)]
         found.append(min(known, default=math.nan) if math.isnan(value) else value)
     return found
 
 
 def _first(env: Environment, run: Run, task: int) -> float:
-    if not run.progress:
-        return math.nan
-    begin, end, _ = env.bands[task]
-    steps, values = run.progress["step"], rollout(run, env.headline)
-    inside = values[(steps > begin) & (steps <= end) & np.isfinite(values)]
+    inside = run.inside(task, rollout(run, env.headline))
     return float(inside[0]) if inside.size else math.nan
 
 
@@ -112,24 +112,24 @@ def learned(env: Environment) -> Figure:
             row[env.called[method]] = f"{verdict(*cell, base[task], top)}: {estimate(*cell)}"
         rows.append(row)
     how = (
-        f"The {in_words(env.headline)} at each task's end (the last tenth), with its 95 % interval over seeds. A task counts as "
-        f"learned if the end is at least {LEARNED:.0%} of the way from an untrained agent to the best end of any method here, "
-        "and the interval lies above the untrained agent; as partly learned if only the second holds. What an untrained "
-        "agent reaches is from evaluations of the new agent, or else the lowest first return that any method logs in the "
-        "task; with neither, nothing is said."
+        f"The {in_words(env.headline)} at each task's end (the last tenth), with its 95 % interval over seeds. A task is learned if "
+        f"its end is at least {LEARNED:.0%} of the way from an untrained agent to the best end of any method here, and the interval "
+        "lies above the untrained agent. Not sure: the mean does, but seeds differ so much that the interval does not. Partly "
+        "learned: better than untrained, but less than that. What an untrained agent reaches is what the new agent reached where "
+        "it was evaluated, or else the lowest first value that any method logs in the task; with neither, nothing is said."
     )
     return Figure("tasks-learned", "Which tasks were learned", how, table=rows)
 
 
 def verdict(value: float, low: float, high: float, base: float, best: float) -> str:
-    """Whether a task with this end was learned."""
-    if math.isnan(value):
+    """Whether a task with this end was learned: learned, partly learned, not sure, not learned, or not known."""
+    if math.isnan(value) or math.isnan(base):
         return "not known"
-    if math.isnan(base):
-        return "untrained not known"
-    if best <= base or (value if math.isnan(low) else low) <= base:
-        return "not learned"
-    return "learned" if value - base >= LEARNED * (best - base) else "partly learned"
+    enough = best > base and value - base >= LEARNED * (best - base)
+    above = (value if math.isnan(low) else low) > base
+    return {(True, True): "learned", (True, False): "not sure", (False, True): "partly learned"}.get(
+        (enough, above), "not learned"
+    )
 
 
 def learned_tasks(env: Environment) -> dict[str, list[int] | None]:

@@ -20,6 +20,8 @@ from neoteny.runners.reports.section import Section
 HERE = Path(__file__).parent
 #: Lines of a table in the page, at most; files have all.
 LONGEST = 200
+#: The classes of cells that begin with a verdict.
+VERDICTS = {"learned": "good", "not learned": "bad", "partly learned": "between", "not sure": "between"}
 #: Rows of a comparison of settings, at most.
 SETTINGS = 60
 
@@ -33,7 +35,9 @@ def page(title: str, command: str, sections: Sequence[Section], files: Mapping[s
         sections: one for each sequence.
         files: where each section's CSVs are, relative to the page, by the sequence's name.
     """
-    body = [part for number, each in enumerate(sections, 1) for part in _section(f"s{number}", each, files[each.env.name])]
+    body = [
+        part for number, each in enumerate(sections, 1) for part in _section(f"s{number}", each, files[each.env.name])
+    ]
     contents = "".join(
         f'<li><a href="#s{number}">{escape(each.env.name)}</a><ul>{_contents(f"s{number}", each)}</ul></li>'
         for number, each in enumerate(sections, 1)
@@ -71,7 +75,9 @@ def _section(at: str, section: Section, files: str) -> Iterator[str]:
     yield f'<section class="answers" id="{at}-answers"><h3>The answers</h3><dl>'
     for answer in section.answers:
         link = f'<a href="#{at}-{answer.key}">see</a>'
-        yield f"<dt>{escape(answer.question)}</dt><dd>{escape(answer.text)} {link}</dd>"
+        lines = "".join(f"<li>{escape(line)}</li>" for line in answer.lines)
+        more = f"<ul>{lines}</ul>" if lines else ""
+        yield f"<dt>{escape(answer.question)}</dt><dd><b>{escape(answer.lead)}</b> {link}{more}</dd>"
     yield "</dl></section>"
     yield from _what_was_run(at, env)
     for figure in section.figures:
@@ -95,7 +101,9 @@ def _what_was_run(at: str, env: Environment) -> Iterator[str]:
         yield f"<li>{escape(name.partition(' ')[2] or name)}, until step {short(end)}</li>"
     yield "</ol></details>"
     if differing := settings.differing(env):
-        yield "<h4>Settings that differ between methods</h4>" + _table(differing[:SETTINGS], "Settings that differ", "differs")
+        yield "<h4>Settings that differ between methods</h4>" + _table(
+            differing[:SETTINGS], "Settings that differ", "differs"
+        )
         if len(differing) > SETTINGS:
             yield f"<p>And {len(differing) - SETTINGS} more, in settings.csv.</p>"
     if common := settings.common(env):
@@ -111,7 +119,11 @@ def _figure(at: str, env: Environment, figure: Figure, files: str) -> Iterator[s
     if figure.pick:
         yield _picker(at, env)
     if figure.panels:
-        yield '<div class="panels">' + "".join(_panel(f"{at}-{figure.key}-{i}", p) for i, p in enumerate(figure.panels)) + "</div>"
+        yield (
+            '<div class="panels">'
+            + "".join(_panel(f"{at}-{figure.key}-{i}", p) for i, p in enumerate(figure.panels))
+            + "</div>"
+        )
     if figure.table and not figure.panels:
         yield _table(figure.table, figure.title)
     elif figure.panels:
@@ -126,7 +138,9 @@ def _figure(at: str, env: Environment, figure: Figure, files: str) -> Iterator[s
 
 
 def _panel(key: str, panel: Panel) -> str:
-    data = json.dumps(plot(panel), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
+    data = (
+        json.dumps(plot(panel), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
+    )
     words = panel.words()
     said = words.removeprefix(f"{panel.title}. ")
     return (
@@ -157,7 +171,10 @@ def _picker(at: str, env: Environment) -> str:
 def _table(rows: Sequence[Mapping[str, Cell]], caption: str, kind: str = "") -> str:
     columns = list({key: None for row in rows for key in row})
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "".join("<tr>" + "".join(_cell(row.get(column), column == columns[0]) for column in columns) + "</tr>" for row in rows[:LONGEST])
+    body = "".join(
+        "<tr>" + "".join(_cell(row.get(column), column == columns[0]) for column in columns) + "</tr>"
+        for row in rows[:LONGEST]
+    )
     more = f"<p>And {len(rows) - LONGEST} more rows, in the CSV.</p>" if len(rows) > LONGEST else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="{kind}">'
@@ -169,8 +186,11 @@ def _cell(value: Cell, first: bool) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         text = "—" if math.isnan(value) else short(value)
         return f'<td class="number">{text}</td>'
-    tag = 'th scope="row"' if first else "td"
-    return f"<{tag}>{escape(value or '')}</{tag.partition(' ')[0]}>"
+    text = escape(str(value or ""))
+    if first:
+        return f'<th scope="row">{text}</th>'
+    kind = VERDICTS.get(text.partition(":")[0])
+    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
 
 
 def _text(text: str) -> str:

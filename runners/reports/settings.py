@@ -10,6 +10,8 @@ from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Cell
 from neoteny.runners.reports.sources import Run
 
+#: Methods that are named before "and … more".
+NAMED = 5
 #: Settings in which runs of one method may differ without being other runs.
 OF_RUN = ("seed", "out", "device", "labels", "threads", "timeout")
 
@@ -31,17 +33,32 @@ def missing(env: Environment) -> list[str]:
         seeds = {run.seed for run in runs}
         if lacking := [seed for seed in every if seed not in seeds]:
             s = "s" * (len(lacking) > 1)
-            said.append(f"{method}: seed{s} {', '.join(map(str, lacking))}, which other methods have, {'are' if s else 'is'} missing.")
+            said.append(
+                f"{method}: seed{s} {', '.join(map(str, lacking))}, which other methods have, {'are' if s else 'is'} missing."
+            )
         for run in runs:
             said += _of_run(run)
+    troubles: dict[str, dict[str, list[int]]] = {}
+    for run in env.all:
+        notes = {f"a task has no mean return ({row['note']})" for row in run.tasks if row.get("note")}
+        for trouble in (*sorted(notes), *run.problems):
+            troubles.setdefault(trouble, {}).setdefault(run.method, []).append(run.seed)
+    for trouble, where in troubles.items():
+        of = [f"{method}, {'seeds' if len(seeds) > 1 else 'seed'} {spans(seeds)}" for method, seeds in where.items()]
+        more = f"; and {len(of) - NAMED} more methods" if len(of) > NAMED else ""
+        said.append(f"{'; '.join(of[:NAMED])}{more}: {trouble}.")
     lengths = {method: max(len(run.tasks) for run in env.of(method)) for method in env.methods}
     if len(set(lengths.values())) > 1:
         some = "; ".join(f"{method} {count}" for method, count in lengths.items())
-        said.append(f"Methods have different numbers of finished tasks ({some}): they are compared on those that all have.")
+        said.append(
+            f"Methods have different numbers of finished tasks ({some}): they are compared on those that all have."
+        )
     fingerprints = {str(f) for run in env.all if (f := flat(run.settings).get("env.fingerprint"))}
     wanted = {run.wanted for run in env.all}
     if len(fingerprints) > 1 and len(wanted) == 1:
-        said.append(f"Runs have different tasks (fingerprints {', '.join(sorted(fingerprints))}): what is compared here may not be alike.")
+        said.append(
+            f"Runs have different tasks (fingerprints {', '.join(sorted(fingerprints))}): what is compared here may not be alike."
+        )
     return said
 
 
@@ -52,9 +69,7 @@ def _of_run(run: Run) -> list[str]:
         said.append(f"{name}: no task is finished; it is left out.")
     elif run.wanted is not None and run.unfinished:
         said.append(f"{name}: unfinished, {len(run.tasks)} of {run.wanted} tasks; it was stopped, or still runs.")
-    notes = sorted({row["note"] for row in run.tasks if row.get("note")})
-    said += [f"{name}: a task has no mean return, since there was {note}." for note in notes]
-    return said + [f"{name}: {problem}." for problem in run.problems]
+    return said
 
 
 def methods(env: Environment) -> list[dict[str, Cell]]:
@@ -72,7 +87,9 @@ def methods(env: Environment) -> list[dict[str, Cell]]:
                 "seeds": spans([run.seed for run in runs]),
                 "tasks finished": f"{' to '.join(map(str, dict.fromkeys((done[0], done[-1]))))} of {', '.join(wanted) or '?'}",
                 "steps of a run": max(steps),
-                "updates": ", ".join(sorted({row["updates"] for run in runs for row in run.tasks if row.get("updates")})),
+                "updates": ", ".join(
+                    sorted({row["updates"] for run in runs for row in run.tasks if row.get("updates")})
+                ),
                 "fingerprint": ", ".join(sorted({flat(r.settings).get("env.fingerprint", "") for r in runs} - {""})),
                 "command": command(runs),
             }
@@ -102,7 +119,9 @@ def command(runs: list[Run]) -> str:
         words.append(f"--{kind} {name}")
         for setting in settings:
             key, _, value = setting.partition("=")
-            words.append(f"--steps-per-task {value}" if (kind, key) == ("env", "steps_per_task") else f"--{kind}.{key} {value}")
+            words.append(
+                f"--steps-per-task {value}" if (kind, key) == ("env", "steps_per_task") else f"--{kind}.{key} {value}"
+            )
     env = runs[0].settings.get("env")
     if isinstance(env, Mapping) and env.get("num_tasks"):
         words.append(f"--num-tasks {env['num_tasks']}")
@@ -112,18 +131,20 @@ def command(runs: list[Run]) -> str:
 
 
 def differing(env: Environment) -> list[dict[str, Cell]]:
-    """The settings in which methods differ, a row for each, with a column for each method."""
+    """The settings in which methods differ: a row for each and a column per method, or, of many methods, the reverse."""
     found: dict[str, dict[str, str]] = {}
     for run in env.all:
         if run.settings:
             settings = {k: v for k, v in flat(run.settings).items() if k.partition(".")[0] not in OF_RUN}
             found.setdefault(run.method, {}).update(settings)
-    keys = dict.fromkeys(key for settings in found.values() for key in settings)
-    return [
-        {"setting": key, **{env.called.get(m, m): settings.get(key, "—") for m, settings in found.items()}}
-        for key in keys
-        if len({settings.get(key) for settings in found.values()}) > 1
-    ]
+    every = dict.fromkeys(key for settings in found.values() for key in settings)
+    keys = [key for key in every if len({settings.get(key) for settings in found.values()}) > 1]
+    names = {method: env.called.get(method, method) for method in found}
+    if not keys:
+        return []
+    if len(found) > len(keys):
+        return [{"method": names[m], **{key: settings.get(key, "—") for key in keys}} for m, settings in found.items()]
+    return [{"setting": key, **{names[m]: settings.get(key, "—") for m, settings in found.items()}} for key in keys]
 
 
 def common(env: Environment) -> dict[str, str]:

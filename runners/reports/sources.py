@@ -65,6 +65,14 @@ class Run:
         cycles, tasks = env.get("cycles"), env.get("tasks")
         return cycles * len(tasks) if isinstance(cycles, int) and isinstance(tasks, list) else None
 
+    def inside(self, task: int, values: Scores) -> Scores:
+        """The known ones of ``values``, one for each row of progress.csv, in a finished task; the first is 0."""
+        if task >= len(self.tasks) or not self.progress:
+            return np.empty(0)
+        begin = number(self.tasks[task - 1], "step") if task else 0.0
+        steps = self.progress["step"]
+        return values[(steps > begin) & (steps <= number(self.tasks[task], "step")) & np.isfinite(values)]
+
     @property
     def unfinished(self) -> bool:
         return len(self.tasks) < (self.wanted or 1)
