@@ -1,4 +1,4 @@
-"""What finished runs say, on one page: which tasks were learned, which method is better, what drifts, what was forgotten.
+"""What finished runs say, on one page: what was learned, which method is better, what drifts, what was forgotten.
 
     python runners/report.py runs/minigrid-permute
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment
-from neoteny.runners.reports.figures import Cell, Dots, Figure, Line, Panel
-from neoteny.runners.reports.reference import compared
+from neoteny.runners.reports.figures import Cell, Dots, Figure, Line, Numbers, Panel
 from neoteny.runners.reports.reference import Line as Compared
+from neoteny.runners.reports.reference import compared
 
 
 def against_fresh(env: Environment) -> Figure | None:
@@ -22,10 +22,10 @@ def against_fresh(env: Environment) -> Figure | None:
     which, sign, guide = ("ratio", "÷", 1.0) if divided else ("difference", "−", 0.0)
     what = f"mean {in_words(env.headline)} {sign} that of fresh agents"
     how = (
-        f"A fresh agent begins every task anew, without a method, with the same budget. {guide:.0f} is as good as new. "
-        f"{'Below' if divided else 'A number below'} {guide:.0f} the agent has lost something that a fresh one has: the ability to "
-        "learn, or exploration, or both. Above, what it learned before helps. Where the intervals lie below the line, task after "
-        "task, the agent is losing its ability to learn."
+        f"A fresh agent begins every task anew, without a method, with the same budget. {guide:.0f} is as good as "
+        f"new. {'Below' if divided else 'A number below'} {guide:.0f} the agent has lost something that a fresh one "
+        "has: the ability to learn, or exploration, or both. Above, what it learned before helps. Where the "
+        "intervals lie below the line, task after task, the agent is losing its ability to learn."
     )
     if not divided:
         how += " Differences, not ratios: returns are negative, or those of fresh agents are not above 0."
@@ -33,11 +33,18 @@ def against_fresh(env: Environment) -> Figure | None:
     for method in env.live:
         of = [line for line in found if line.method == method and line.task is not None]
         if of:
-            numbers = [list(column) for column in zip(*(getattr(line, which) for line in of), strict=True)]
+            numbers = Numbers.of(getattr(line, which) for line in of)
             single = min(len(env.of(method)), *(len(env.of(name)) for name in env.fresh)) < 2
-            ends = ([], []) if single else (numbers[1], numbers[2])
             x = [float(line.task or 0) + 1 for line in of]
-            lines.append(Line(env.called[method], x, numbers[0], *ends, style=env.styles[method], marks=True))
+            lines.append(
+                Line(
+                    env.called[method],
+                    x,
+                    Numbers(numbers.values) if single else numbers,
+                    style=env.styles[method],
+                    marks=True,
+                )
+            )
             overall += [(method, line) for line in found if line.method == method and line.task is None]
     overall.sort(key=lambda pair: -np.nan_to_num(getattr(pair[1], which)[0], nan=-math.inf))
     panels = [
@@ -52,8 +59,9 @@ def _dots(env: Environment, overall: list[tuple[str, Compared]], which: str) -> 
     numbers = [getattr(line, which) for _, line in overall]
     names = [env.called[method] for method, _ in overall]
     single = [len(env.of(method)) < 2 for method, _ in overall]
-    ends = [[math.nan if one else n[i] for n, one in zip(numbers, single, strict=True)] for i in (1, 2)]
-    return Dots(names, [n[0] for n in numbers], *ends, [env.dots[method] for method, _ in overall])
+    nobody = (math.nan, math.nan)
+    shown = Numbers.of((value, *(nobody if one else ends)) for (value, *ends), one in zip(numbers, single, strict=True))
+    return Dots(names, shown, [env.dots[method] for method, _ in overall])
 
 
 def _row(env: Environment, line: Compared) -> dict[str, Cell]:

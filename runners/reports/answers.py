@@ -124,7 +124,9 @@ def _ahead(env: Environment, found: Comparison, one: str, other: str) -> tuple[s
     chance = found.better(one, other, whole_runs=True)
     runs = min(len(found.scores[method]) for method in (one, other))
     sure = "" if math.isnan(chance[1]) else ": sure" if chance[1] > 0.5 else ": not sure, since the interval holds 0.5"
-    text = f"a run of {env.called[one]} does better than one of {env.called[other]} with probability {estimate(*chance)}"
+    text = (
+        f"a run of {env.called[one]} does better than one of {env.called[other]} with probability {estimate(*chance)}"
+    )
     return f"{text}, from {runs} run{'s' * (runs > 1)}{sure}", chance
 
 
@@ -138,26 +140,46 @@ def _lost(env: Environment) -> Said:
             continue
         below = [int(line.task or 0) + 1 for line in of if line.difference[2] < 0 and len(env.of(method)) > 1]
         last = of[-1]
-        text = f"in {_tasks(below)} worse than a fresh agent" if below else "in no task shown to be worse than a fresh agent"
-        how = f"{estimate(*last.ratio)} times its" if not math.isnan(last.ratio[0]) else f"{estimate(*last.difference)} beside its"
-        lines.append(f"{env.called[method]}: {text}; at the end (task {int(last.task or 0) + 1}) {how} mean {in_words(env.headline)}")
+        text = (
+            f"in {_tasks(below)} worse than a fresh agent"
+            if below
+            else "in no task shown to be worse than a fresh agent"
+        )
+        how = (
+            f"{estimate(*last.ratio)} times its"
+            if not math.isnan(last.ratio[0])
+            else f"{estimate(*last.difference)} beside its"
+        )
+        lines.append(
+            f"{env.called[method]}: {text}; at the end (task {int(last.task or 0) + 1}) {how} mean "
+            f"{in_words(env.headline)}"
+        )
         losing += [method] * bool(below and below[-1] == int(last.task or 0) + 1)
     if not lines:
         return _trend(env)
     if any(len(env.of(method)) < 2 for method in (*env.fresh, *env.live)) and not losing:
         return "Not sure: single runs have no interval.", key, _some(lines)
-    lead = f"Yes, at the end of the run: {_names(env, losing)}." if losing else "Not shown: none is worse than a fresh agent in the last task."
+    lead = (
+        f"Yes, at the end of the run: {_names(env, losing)}."
+        if losing
+        else "Not shown: none is worse than a fresh agent in the last task."
+    )
     return lead, key, _some(lines)
 
 
 def _trend(env: Environment) -> Said:
     lines = []
     for method in env.ranked:
-        middle = means(env.scores(method, f"{env.headline}_mean"))[0]
+        middle = means(env.scores(method, f"{env.headline}_mean")).middle
         known = middle[np.isfinite(middle)]
         if len(known) > 1:
-            lines.append(f"{env.called[method]}: {short(known[0])} over the first task, {short(known[-1])} over the last")
-    lead = "Not known: there are no fresh agents to compare with, and later tasks may just be harder (sweep.py --reference fresh)."
+            lines.append(
+                f"{env.called[method]}: {short(known[0])} over the first task, {short(known[-1])} over the last"
+            )
+    lead = (
+        "Not known: there are no fresh agents to compare with (sweep.py --reference fresh), and later tasks may just "
+        "be harder."
+    )
     return lead, "learning-curves", _some(lines)
 
 
@@ -181,14 +203,18 @@ def _drifting(env: Environment, found: list[Drift]) -> Said:
 
 def _went(drift: Drift) -> str:
     layer = f" in {drift.layer}" if drift.layer else ""
-    return f"since task {drift.since} {drift.kind.title.partition(':')[0]}{layer} ({short(drift.first)} to {short(drift.last)})"
+    what, numbers = drift.kind.title.partition(":")[0], f"({short(drift.first)} to {short(drift.last)})"
+    return f"since task {drift.since} {what}{layer} {numbers}"
 
 
 def _why(causes: list[Attributed], correlates: Figure | None) -> Said:
     lines = [f"by intervention, {each.title}: {each.verdict}" for each in causes]
     named = [each for each in causes if each.named]
     rows = [row for row in correlates.table if _apart(row["low"], row["high"])] if correlates else []
-    lines += [f"goes with the next task's return: {row['number']} (ρ = {short(float(row['rank correlation'] or 0))})" for row in rows]
+    lines += [
+        f"goes with the next task's return: {row['number']} (ρ = {short(float(row['rank correlation'] or 0))})"
+        for row in rows
+    ]
     if named:
         lead = f"In {named[0].title} the loss sits in {named[0].named[0]}."
     elif causes:
@@ -210,7 +236,7 @@ def _forgotten(env: Environment) -> Said:
     for method in env.ranked:
         lost = measures(env, method).get("forgetting")
         if lost is not None and np.isfinite(lost).any():
-            middle, low, _ = numbers = [float(value[0]) for value in means(lost[:, None])]
+            _, low, _ = numbers = means(lost[:, None]).at(0)
             forgets += [method] * (low > 0)
             lines.append(f"{env.called[method]}: {estimate(*numbers)} of {in_words(env.headline)} lost per task")
     if not lines:

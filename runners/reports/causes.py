@@ -14,13 +14,14 @@ from neoteny.runners.attribution.reading import in_plain_words
 from neoteny.runners.attribution.shares import Array, Attribution
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment
-from neoteny.runners.reports.figures import Cell, Dots, Figure, Panel, Style, estimate
+from neoteny.runners.reports.figures import Cell, Dots, Figure, Numbers, Panel, Style, estimate
 from neoteny.runners.reports.sources import Run
 
 HOW = (
-    "One thing of an agent was made fresh at a switch, and the next task learned: if the return then comes back, that thing was "
-    "what held it back. A share of 1 is as good as a fresh agent, 0 no better than the old one. A part is named if its interval "
-    "lies above 0. Unlike the correlations this is an intervention, of one agent at one switch."
+    "One thing of an agent was made fresh at a switch, and the next task learned: if the return then comes back, "
+    "that thing was what held it back. A share of 1 is as good as a fresh agent, 0 no better than the old one. A "
+    "part is named if its interval lies above 0. Unlike the correlations this is an intervention, of one agent at "
+    "one switch."
 )
 
 
@@ -91,13 +92,11 @@ def _panels(each: Attributed) -> Iterator[Panel]:
     shares, areas = each.attribution.shares, each.attribution.areas
     if shares:
         names = list(shares)
-        columns = [list(column) for column in zip(*shares.values(), strict=True)]
         styles = [Style("#D55E00" if name in each.named else "#0072B2") for name in names]
-        yield Panel(each.title, "share of the gap", "", [Dots(names, *columns, styles)], guide=0.0)
+        yield Panel(each.title, "share of the gap", "", [Dots(names, Numbers.of(shares.values()), styles)], guide=0.0)
         return
     known = {name: area for name, area in areas.items() if math.isfinite(area.middle)}
     if known:
-        columns = [list(column) for column in zip(*known.values(), strict=True)]
         runs = [[float(value) for value in each.areas[name] if np.isfinite(value)] for name in known]
-        dots = Dots(list(known), *columns, [Style()] * len(known), runs)
+        dots = Dots(list(known), Numbers.of(known.values()), [Style()] * len(known), runs)
         yield Panel(f"{each.title}: no gap to explain", f"mean {in_words(each.measure)} of the task", "", [dots])

@@ -10,7 +10,7 @@ import numpy as np
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment
-from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Line, Panel, short
+from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Line, Numbers, Panel, short
 from neoteny.runners.reports.reference import has_ratio
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.statistics import (
@@ -49,7 +49,7 @@ class Comparison:
 
     @cached_property
     def by_fresh(self) -> bool:
-        """Whether scores are divided by those of fresh agents: there is one kind of them, and on all tasks it can be done."""
+        """Whether scores are divided by those of fresh agents: there is one kind of them, and it can be done."""
         if len(self.env.fresh) != 1 or not self.common:
             return False
         fresh = self.raw[self.env.fresh[0]]
@@ -121,8 +121,8 @@ class Comparison:
             text = f"Scores: the {what}, divided by that of fresh agents in the same task, so 1 is a fresh agent. "
         else:
             text = (
-                f"Scores: the {what}, scaled in each task from 0, the lowest run of any method here, to 1, the highest; so they "
-                "say who is better here, not how good that is. "
+                f"Scores: the {what}, scaled in each task from 0, the lowest run of any method here, to 1, the "
+                "highest; so they say who is better here, not how good that is. "
             )
         left = len(self.env.tasks) - len(self.tasks)
         return text + (
@@ -135,12 +135,13 @@ def _known(values: Scores) -> Scores:
 
 
 HOW = (
-    "The interquartile mean (IQM) is the mean of the middle half of all scores, runs and tasks together: neither one lucky run "
-    "nor one easy task decides it. Lines are 95 % intervals of a bootstrap stratified by task. The probability of improvement is "
-    "how probable it is that a run of one method does better than a run of the other in the same task: 0.5 is no difference, and "
-    "where the interval holds 0.5 the runs do not tell which is better. A performance profile says which share of scores lies "
-    "above the number on the x axis: the higher curve is better. Tasks of one run share an agent, so these intervals can be too "
-    "narrow: those of the table's last column draw whole runs. "
+    "The interquartile mean (IQM) is the mean of the middle half of all scores, runs and tasks together: neither "
+    "one lucky run nor one easy task decides it. Lines are 95 % intervals of a bootstrap stratified by task. The "
+    "probability of improvement is how probable it is that a run of one method does better than a run of the other "
+    "in the same task: 0.5 is no difference, and where the interval holds 0.5 the runs do not tell which is better. "
+    "A performance profile says which share of scores lies above the number on the x axis: the higher curve is "
+    "better. Tasks of one run share an agent, so these intervals can be too narrow: those of the table's last "
+    "column draw whole runs. "
 )
 
 
@@ -149,9 +150,8 @@ def comparison(env: Environment, found: Comparison) -> Figure | None:
     if len(env.methods) < 2 or not found.tasks:
         return None
     order = list(found.iqm)
-    columns = list(zip(*found.iqm.values(), strict=True))
     runs = [[float(interquartile_mean(run[None])) for run in found.scores[method]] for method in order]
-    dots = Dots([env.called[m] for m in order], *columns, [env.dots[m] for m in order], runs)
+    dots = Dots([env.called[m] for m in order], Numbers.of(found.iqm.values()), [env.dots[m] for m in order], runs)
     guide = 1.0 if found.by_fresh else None
     panels = [
         Panel("interquartile mean of scores", "score (IQM)", "", [dots], guide=guide),
@@ -172,9 +172,8 @@ def _probabilities(env: Environment, found: Comparison) -> list[Panel]:
     rest = [method for method in order if method != against]
     cells = {method: found.better(method, against) for method in rest}
     rest.sort(key=lambda method: -np.nan_to_num(cells[method][0], nan=-math.inf))
-    columns = list(zip(*(cells[method] for method in rest), strict=True))
     label = f"P(better than {env.called[against]})"
-    dots = Dots([env.called[m] for m in rest], *columns, [env.dots[m] for m in rest])
+    dots = Dots([env.called[m] for m in rest], Numbers.of(cells[m] for m in rest), [env.dots[m] for m in rest])
     panels = [Panel(f"probability of improvement over {env.called[against]}", label, "", [dots], guide=0.5)]
     if 2 < len(order) <= PAIRS:
         names = [env.called[m] for m in order]
@@ -196,7 +195,7 @@ def _profile(env: Environment, found: Comparison) -> Panel:
             Line(
                 env.called[method],
                 x,
-                *(list(map(float, each)) for each in profile),
+                Numbers.of(np.transpose(profile)),
                 style=env.styles[method],
                 says=f"half of its scores are above {short(half)}",
             )

@@ -9,7 +9,7 @@ import numpy as np
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.comparison import Comparison
 from neoteny.runners.reports.environment import Environment
-from neoteny.runners.reports.figures import Cell, Figure, Line, Panel
+from neoteny.runners.reports.figures import Cell, Figure, Line, Numbers, Panel
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.sources import number
 
@@ -47,7 +47,7 @@ def _ranks(values: Scores) -> Scores:
 
 
 def points(env: Environment, found: Comparison, column: str, same: bool) -> list[tuple[str, int, int, float, float]]:
-    """(method, seed, task, value, score) of every task of every run but the first; fresh agents, who bring nothing, are out.
+    """(method, seed, task, value, score) of every task of a run but the first. Fresh agents bring nothing, and are out.
 
     Args:
         env: the runs.
@@ -107,17 +107,18 @@ def correlates(env: Environment, found: Comparison) -> Figure | None:
             own = [(value, score) for name, *_, value, score in cells if name == method]
             if own:
                 x, y = (list(side) for side in zip(*own, strict=True))
-                lines.append(Line(env.called[method], x, y, style=env.styles[method], points=True))
+                lines.append(Line(env.called[method], x, Numbers(y), style=env.styles[method], points=True))
         label = f"{title}: ρ = {rho:.2f}, {len(cells)} points"
-        panels.append(Panel(label, f"{title} {when}", f"score in the task", lines))
+        panels.append(Panel(label, f"{title} {when}", "score in the task", lines))
     if not panels:
         return None
     table: list[dict[str, Cell]] = sorted(rows, key=lambda row: -abs(float(row["rank correlation"])))  # type: ignore[arg-type]
     how = (
-        "Each point is a task of a run, from the second on. x is a number that the run brought along to the task, y what it then "
-        f"reached in it (the mean {in_words(env.headline)}, as a score of the comparison). Spearman's ρ is 1 or −1 where one always "
-        "rises or falls with the other, and 0 where they have nothing to do with each other. This is correlation: a number that goes "
-        "with a low return need not be its cause. Intervals draw whole runs. "
+        "Each point is a task of a run, from the second on. x is a number that the run brought along to the task, y "
+        f"what it then reached in it (the mean {in_words(env.headline)}, as a score of the comparison). Spearman's ρ "
+        "is 1 or −1 where one always rises or falls with the other, and 0 where they have nothing to do with each "
+        "other. This is correlation: a number that goes with a low return need not be its cause. Intervals draw "
+        "whole runs. "
     )
     return Figure(
         "correlates", "What goes with the next task's return", how + found.about, panels, table=table, pick=True

@@ -7,13 +7,14 @@ import math
 import numpy as np
 
 from neoteny.runners.reports.environment import Environment, means
-from neoteny.runners.reports.figures import Cell, Dots, Figure, Panel
+from neoteny.runners.reports.figures import Cell, Dots, Figure, Numbers, Panel
 from neoteny.runners.reports.scores import Scores
 
 HOW = (
-    "Environment steps per second while training, of all finished tasks of a run: more is faster. Dots are runs, lines 95 % "
-    "intervals over them. Relative to none: how many times as long a step takes as without a method. Runs that shared a machine "
-    "with others were slower for it, so small differences mean little; runners/benchmark.py --methods measures side by side."
+    "Environment steps per second while training, of all finished tasks of a run: more is faster. Dots are runs, "
+    "lines 95 % intervals over them. Relative to none: how many times as long a step takes as without a method. "
+    "Runs that shared a machine with others were slower for it, so small differences mean little; "
+    "runners/benchmark.py --methods measures side by side."
 )
 
 
@@ -29,11 +30,12 @@ def cost(env: Environment) -> Figure | None:
     found = {method: values for method in env.methods if np.isfinite(values := speeds(env, method)).any()}
     if not found:
         return None
-    numbers = {method: [float(each[0]) for each in means(values[:, None])] for method, values in found.items()}
+    numbers = {method: means(values[:, None]).at(0) for method, values in found.items()}
     order = sorted(found, key=lambda method: -numbers[method][0])
-    columns = [list(column) for column in zip(*(numbers[method] for method in order), strict=True)]
     runs = [[float(value) for value in found[method]] for method in order]
-    dots = Dots([env.called[m] for m in order], *columns, [env.dots[m] for m in order], runs)
+    dots = Dots(
+        [env.called[m] for m in order], Numbers.of(numbers[m] for m in order), [env.dots[m] for m in order], runs
+    )
     base = numbers[env.baseline][0] if env.baseline in numbers else math.nan
     rows: list[dict[str, Cell]] = []
     for method in order:

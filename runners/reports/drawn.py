@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import singledispatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def save(figure: Figure, folder: Path, title: str) -> list[Path]:
     for axis in axes.flat[count:]:
         axis.set_axis_off()
     canvas.suptitle(_plain(f"{title}: {figure.title}"))
-    handles, labels = _legend(figure, axes)
+    handles, labels = _legend(axes)
     if handles:
         canvas.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
     files = [folder / f"{figure.key}.{kind}" for kind in ("png", "svg")]
@@ -58,8 +59,8 @@ def save(figure: Figure, folder: Path, title: str) -> list[Path]:
     return files
 
 
-def _legend(figure: Figure, axes: np.ndarray) -> tuple[list, list]:  # type: ignore[type-arg]
-    found = {}
+def _legend(axes: Any) -> tuple[list[Any], list[str]]:
+    found: dict[str, Any] = {}
     for axis in axes.flat:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
@@ -112,13 +113,13 @@ def _line(mark: Line, axis: Axes) -> None:
     if not mark.style.shown:
         return
     color, dash = mark.style.color, DASHES[mark.style.dash][1]
-    x, y = np.asarray(mark.x, float), np.asarray(mark.y, float)
+    x, y = np.asarray(mark.x, float), np.asarray(mark.numbers.values, float)
     known = np.isfinite(y)
     if mark.points:
         axis.plot(x, y, "o", color=color, markersize=4, alpha=0.7, label=_plain(mark.name))
         return
-    if len(mark.low):
-        low, high = np.asarray(mark.low, float), np.asarray(mark.high, float)
+    if len(mark.numbers.low):
+        low, high = np.asarray(mark.numbers.low, float), np.asarray(mark.numbers.high, float)
         inside = np.isfinite(low)
         axis.fill_between(x[inside], low[inside], high[inside], color=color, alpha=0.16, linewidth=0)
     marker = "o" if mark.marks else None
@@ -132,8 +133,9 @@ def _dots(mark: Dots, axis: Axes) -> None:
     for i, style in enumerate(mark.styles):
         if mark.runs:
             axis.plot(mark.runs[i], [-i] * len(mark.runs[i]), "o", color="0.72", markersize=3.5)
-        axis.plot([mark.low[i], mark.high[i]], [-i, -i], color=style.color, linewidth=2)
-        axis.plot(mark.values[i], -i, "o", color=style.color, markersize=6)
+        value, low, high = (each[i] for each in mark.numbers)
+        axis.plot([low, high], [-i, -i], color=style.color, linewidth=2)
+        axis.plot(value, -i, "o", color=style.color, markersize=6)
     axis.set_yticks([-i for i in range(len(mark.names))], [_plain(clipped(name)) for name in mark.names])
     axis.grid(alpha=0.25)
 
@@ -143,9 +145,7 @@ def _heat(mark: Heat, axis: Axes) -> None:
     values = np.asarray(mark.values, float)
     low, high, colors = colors_of(mark)
     axis.imshow(values, cmap=LinearSegmentedColormap.from_list("", colors), vmin=low, vmax=high, aspect="auto")
-    axis.set_xticks(
-        range(len(mark.columns)), [*map(_plain, brief(mark.columns))]
-    )
+    axis.set_xticks(range(len(mark.columns)), [*map(_plain, brief(mark.columns))])
     axis.set_yticks(range(len(mark.lines)), [_plain(clipped(name)) for name in mark.lines])
     axis.tick_params(labelsize=8)
     if values.shape[1] <= 12:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +56,11 @@ KINDS = (
 )
 
 HOW = (
-    "Each panel is one number of one network, the worst over its layers. Worse is up for σ_max, dormant units, condition "
-    "number and probe, and down for rank, diversity and entropy. Lines are means over seeds with 95 % intervals, bands are "
-    "tasks. A number that keeps getting worse from task to task, most of all where the learning curve falls too, is a sign "
-    "that this network loses its ability to learn. Learning itself moves these numbers as well: they go with a loss, and "
-    "do not prove it."
+    "Each panel is one number of one network, the worst over its layers. Worse is up for σ_max, dormant units, "
+    "condition number and probe, and down for rank, diversity and entropy. Lines are means over seeds with 95 % "
+    "intervals, bands are tasks. A number that keeps getting worse from task to task, most of all where the "
+    "learning curve falls too, is a sign that this network loses its ability to learn. Learning itself moves these "
+    "numbers as well: they go with a loss, and do not prove it."
 )
 
 
@@ -88,7 +88,10 @@ def worst(run: Run, kind: Kind, network: str) -> Scores:
     return found
 
 
-def panels(env: Environment) -> Iterator[tuple[Kind, str, Panel]]:
+Drawn = tuple[Kind, str, Panel]
+
+
+def panels(env: Environment) -> Iterator[Drawn]:
     """A panel for each number and network that some run has."""
     for kind in KINDS:
         there = {network_of(name, kind) for run in env.runs for name in run.progress} - {None}
@@ -103,16 +106,17 @@ def panels(env: Environment) -> Iterator[tuple[Kind, str, Panel]]:
 
 
 def _log(kind: Kind, lines: list[Line]) -> bool:
-    return kind.log and all(not y <= 0 for line in lines for y in line.y)
+    return kind.log and all(not y <= 0 for line in lines for y in line.numbers.values)
 
 
 def _lines(env: Environment, kind: Kind, network: str) -> Iterator[Line]:
     for method in env.methods:
         values = env.binned(method, lambda run: worst(run, kind, network))
         if len(values) and (known := np.isfinite(values).any(0)).any():
-            middle = means(values[:, known])
             x = [float(edge) for edge in env.edges[1:][known]]
-            yield Line(env.called[method], x, *map(list, middle), style=env.styles[method], marks=len(x) <= 60)
+            yield Line(
+                env.called[method], x, means(values[:, known]).numbers, style=env.styles[method], marks=len(x) <= 60
+            )
 
 
 def _summaries(env: Environment, kind: Kind) -> Iterator[Line]:
@@ -121,7 +125,7 @@ def _summaries(env: Environment, kind: Kind) -> Iterator[Line]:
         values = env.scores(method, kind.summary)
         values = np.where(np.isinf(values), np.nan, values)
         if np.isfinite(values).any():
-            yield Line(env.called[method], ends, *map(list, means(values)), style=env.styles[method], marks=True)
+            yield Line(env.called[method], ends, means(values).numbers, style=env.styles[method], marks=True)
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,8 @@ class Drift:
         method, kind, network: of what.
         layer: the layer that is worst at the end; empty, where that is not known.
         first, last: at the end of the first and of the last task: mean over runs.
-        since: the task, the first being 1, from which on it is worse than at the end of the first by the rule in the mean
-            and in the same direction in every run; None: it does not drift.
+        since: the task, the first being 1, from which on it is worse than at the end of the first, in every run, and in
+            the mean by the rule; None: it does not drift.
         runs: how many have it.
     """
 
@@ -159,11 +163,11 @@ class Drift:
         }
 
 
-def drifts(env: Environment) -> list[Drift]:
+def drifts(env: Environment, drawn: Sequence[Drawn]) -> list[Drift]:
     """Of every method, number and network, those that drift first, and those of them that began early."""
     found = [
         drift
-        for kind, network, _ in panels(env)
+        for kind, network, _ in drawn
         for method in env.live
         if (drift := _drift(env, method, kind, network)) is not None
     ]
@@ -176,7 +180,7 @@ def _drift(env: Environment, method: str, kind: Kind, network: str) -> Drift | N
     known = np.isfinite(values).any(0)
     if known.sum() < 2:
         return None
-    middle = means(values)[0]
+    middle = means(values).middle
     places = np.flatnonzero(known)
     first, last = places[0], places[-1]
     since = None
@@ -216,15 +220,19 @@ def _worst_layer(runs: list[Run], kind: Kind, network: str) -> str:
     return ""
 
 
-def drift(env: Environment, found: list[Drift]) -> Figure | None:
+def drift(drawn: Sequence[Drawn], found: Sequence[Drift]) -> Figure | None:
     """The figure, and the table of what drifts since when."""
-    drawn = [panel for _, _, panel in panels(env)]
     if not drawn:
         return None
     rule = (
-        "Drifts: from this task on worse than after the first task in every run, and on average by half as much again (dormant: "
-        "0.1 more of the units; entropy: half; condition number: ten times). "
+        "Drifts: from this task on worse than after the first task in every run, and on average by half as much "
+        "again (dormant: 0.1 more of the units; entropy: half; condition number: ten times). "
     )
     return Figure(
-        "drift", "Trainability drift", HOW + " " + rule, drawn, table=[each.row() for each in found], pick=True
+        "drift",
+        "Trainability drift",
+        HOW + " " + rule,
+        [panel for *_, panel in drawn],
+        table=[each.row() for each in found],
+        pick=True,
     )

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from neoteny.runners.reports.figures import COLORS, DASHES, Style
+from neoteny.runners.reports.figures import COLORS, DASHES, Numbers, Style
 from neoteny.runners.reports.plots import short_names
 from neoteny.runners.reports.reference import reference_of, references
 from neoteny.runners.reports.scores import Runs, Scores
@@ -172,7 +173,24 @@ def mean(values: Scores) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def means(values: Scores, seed: int = 0) -> tuple[Scores, Scores, Scores]:
+class Means(NamedTuple):
+    """Means, and the ends of their intervals, of columns."""
+
+    middle: Scores
+    low: Scores
+    high: Scores
+
+    def at(self, column: int) -> tuple[float, float, float]:
+        """Of one column."""
+        return float(self.middle[column]), float(self.low[column]), float(self.high[column])
+
+    @property
+    def numbers(self) -> Numbers:
+        """As figures have them."""
+        return Numbers(*(list(map(float, each)) for each in self))
+
+
+def means(values: Scores, seed: int = 0) -> Means:
     """The mean over runs of each column, and the ends of its 95 % bootstrap interval over runs.
 
     Args:
@@ -189,4 +207,4 @@ def means(values: Scores, seed: int = 0) -> tuple[Scores, Scores, Scores]:
     drawn = np.divide(sums, counts, out=np.tile(middle, (DRAWS, 1)), where=counts > 0)
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     few = count < 2
-    return middle, np.where(few, np.nan, low), np.where(few, np.nan, high)
+    return Means(middle, np.where(few, np.nan, low), np.where(few, np.nan, high))

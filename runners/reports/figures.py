@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Cell = str | float | None
 
@@ -17,6 +18,20 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7B
 DASHES = (("solid", "-"), ("dash", "--"), ("dot", ":"), ("dashdot", "-."))
 #: The colour of every second task, behind curves.
 BAND = "#F0F2F5"
+
+
+class Numbers(NamedTuple):
+    """Values, and the ends of their intervals; NaN where there is none."""
+
+    values: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+    @classmethod
+    def of(cls, estimates: Iterable[Sequence[float]]) -> Numbers:
+        """Of (value, low, high) each."""
+        values, low, high = ([float(number) for number in column] for column in zip(*estimates, strict=True))
+        return cls(values, low, high)
 
 
 @dataclass(frozen=True)
@@ -40,8 +55,8 @@ class Line:
 
     Attributes:
         name: of the method.
-        x, y: the points; NaN is a gap.
-        low, high: the ends of the intervals of ``y``; empty: there are none.
+        x: of the points.
+        numbers: their values, NaN where there is none; without intervals, ``low`` and ``high`` are empty.
         style: of the method.
         points: a cloud, with nothing between its points.
         marks: marks at the points, for curves of few.
@@ -50,21 +65,20 @@ class Line:
 
     name: str
     x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    numbers: Numbers
     style: Style = Style()
     points: bool = False
     marks: bool = False
     says: str = ""
 
     def rows(self) -> Iterator[dict[str, Cell]]:
-        for i, (x, y) in enumerate(zip(self.x, self.y, strict=True)):
-            ends = {"low": self.low[i], "high": self.high[i]} if len(self.low) else {}
+        values, low, high = self.numbers
+        for i, (x, y) in enumerate(zip(self.x, values, strict=True)):
+            ends = {"low": low[i], "high": high[i]} if len(low) else {}
             yield {"method": self.name, "x": x, "y": y, **ends}
 
     def words(self) -> str:
-        known = [(x, y) for x, y in zip(self.x, self.y, strict=True) if not math.isnan(y)]
+        known = [(x, y) for x, y in zip(self.x, self.numbers.values, strict=True) if not math.isnan(y)]
         if not known:
             return f"{self.name}: no numbers"
         if self.says or self.points:
@@ -78,25 +92,23 @@ class Dots:
 
     Attributes:
         names: of the methods, or whatever is compared.
-        values, low, high: NaN where there is none.
+        numbers: of each; NaN where there is none.
         runs: the values of single runs.
         styles: of the names.
     """
 
     names: Sequence[str]
-    values: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    numbers: Numbers
     styles: Sequence[Style]
     runs: Sequence[Sequence[float]] = ()
 
     def rows(self) -> Iterator[dict[str, Cell]]:
-        for i, name in enumerate(self.names):
+        for i, (name, value, low, high) in enumerate(zip(self.names, *self.numbers, strict=True)):
             of_runs = {"runs": " ".join(f"{value:.6g}" for value in self.runs[i])} if self.runs else {}
-            yield {"method": name, "value": self.values[i], "low": self.low[i], "high": self.high[i], **of_runs}
+            yield {"method": name, "value": value, "low": low, "high": high, **of_runs}
 
     def words(self) -> str:
-        cells = zip(self.names, self.values, self.low, self.high, strict=True)
+        cells = zip(self.names, *self.numbers, strict=True)
         return "; ".join(f"{name} {estimate(*numbers)}" for name, *numbers in cells)
 
 
@@ -188,7 +200,10 @@ class Figure:
 
     def write(self, folder: Path) -> list[Path]:
         """Write its numbers as CSV: ``<key>.csv`` those that are drawn, ``<key>-table.csv`` the table."""
-        tables = {f"{self.key}.csv": self.rows(), f"{self.key}-table.csv": list(self.table)}
+        tables: dict[str, Sequence[Mapping[str, Cell]]] = {
+            f"{self.key}.csv": self.rows(),
+            f"{self.key}-table.csv": self.table,
+        }
         return [write_csv(folder / name, rows) for name, rows in tables.items() if rows]
 
 
@@ -220,7 +235,7 @@ def clipped(text: str, most: int = 24) -> str:
 
 
 def brief(names: Sequence[str], most: int = 12) -> list[str]:
-    """Labels for the columns of a matrix: the names, or their first words where one is too long, as numbers of tasks."""
+    """Labels for the columns of a matrix: the names or, where one is too long, their first words."""
     fit = all(len(name) <= most for name in names)
     return list(names) if fit else [clipped(name.split(" ")[0], most) for name in names]
 
@@ -228,7 +243,12 @@ def brief(names: Sequence[str], most: int = 12) -> list[str]:
 def span(panel: Panel) -> tuple[float, float] | None:
     """The ends of the axis along which dots lie, with room beside them; None without dots."""
     marks = [mark for mark in panel.marks if isinstance(mark, Dots)]
-    known = [x for m in marks for x in (*m.values, *m.low, *m.high, *(x for run in m.runs for x in run)) if math.isfinite(x)]
+    known = [
+        x
+        for m in marks
+        for x in (*itertools.chain(*m.numbers), *(x for run in m.runs for x in run))
+        if math.isfinite(x)
+    ]
     if not known:
         return None
     low, high = min(known), max(known)
@@ -239,7 +259,7 @@ def span(panel: Panel) -> tuple[float, float] | None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks of a logarithmic axis that are written as plain numbers: of each decade 1, or 1, 2 and 5 where there are few."""
+    """Ticks of a logarithmic axis, to be written as plain numbers: 1 of each decade, or 1, 2 and 5 of few."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if len(decades) <= 3 else (1,)
     every = max(1, len(decades) // 8)

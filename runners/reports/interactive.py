@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import Any
 
-from neoteny.runners.reports.figures import BAND, DASHES, Dots, Heat, Line, Panel, brief, clipped, colors_of, log_ticks, short, span
+from neoteny.runners.reports.figures import (
+    BAND,
+    DASHES,
+    Dots,
+    Heat,
+    Line,
+    Panel,
+    brief,
+    clipped,
+    colors_of,
+    log_ticks,
+    short,
+    span,
+)
 
 GRID = "#E3E6EA"
 TEXT = "#1A1A1A"
@@ -71,7 +85,7 @@ def _height(panel: Panel) -> int:
 
 
 def _logarithmic(panel: Panel, axis: dict[str, Any]) -> None:
-    known = [y for mark in panel.marks if isinstance(mark, Line) for y in (*mark.y, *mark.low, *mark.high) if y > 0]
+    known = [y for mark in panel.marks if isinstance(mark, Line) for y in itertools.chain(*mark.numbers) if y > 0]
     ticks = log_ticks(min(known), max(known)) if known else []
     axis["type"] = "log"
     if len(ticks) > 1:
@@ -109,20 +123,21 @@ def _traces(mark: Line | Dots | Heat) -> Iterator[Trace]:
 def _line(mark: Line) -> Iterator[Trace]:
     color, name = mark.style.color, _text(mark.name)
     same = {"type": "scatter", "name": name, "legendgroup": mark.name, "visible": mark.style.shown}
-    known = [i for i, y in enumerate(mark.y) if math.isfinite(y)]
-    if len(mark.low):
-        inside = [i for i in known if math.isfinite(mark.low[i])]
+    values, low, high = mark.numbers
+    known = [i for i, y in enumerate(values) if math.isfinite(y)]
+    if len(low):
+        inside = [i for i in known if math.isfinite(low[i])]
         x = [mark.x[i] for i in inside]
         edge = {**same, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "x": x}
-        yield {**edge, "y": [mark.low[i] for i in inside], "meta": "low"}
+        yield {**edge, "y": [low[i] for i in inside], "meta": "low"}
         fill = f"rgba({int(color[1:3], 16)},{int(color[3:5], 16)},{int(color[5:7], 16)},0.16)"
-        yield {**edge, "y": [mark.high[i] for i in inside], "fill": "tonexty", "fillcolor": fill, "meta": "high"}
+        yield {**edge, "y": [high[i] for i in inside], "fill": "tonexty", "fillcolor": fill, "meta": "high"}
     mode = "markers" if mark.points else "lines+markers" if mark.marks else "lines"
     yield {
         **same,
         "mode": mode,
         "x": [mark.x[i] for i in known],
-        "y": [mark.y[i] for i in known],
+        "y": [values[i] for i in known],
         "line": {"color": color, "width": 2, "dash": DASHES[mark.style.dash][0]},
         "marker": {"color": color, "size": 7 if mark.points else 5, "opacity": 0.75 if mark.points else 1},
         "hovertemplate": f"{name}<br>%{{x}}: %{{y:.4g}}<extra></extra>",
@@ -148,9 +163,9 @@ def _dots(mark: Dots) -> Iterator[Trace]:
             "meta": "runs",
         }
     for i, place in enumerate(places):
-        if math.isfinite(mark.low[i]):
+        if math.isfinite(mark.numbers.low[i]):
             line = {"color": colors[i], "width": 3}
-            ends = [mark.low[i], mark.high[i]]
+            ends = [mark.numbers.low[i], mark.numbers.high[i]]
             yield {
                 "type": "scatter",
                 "mode": "lines",
@@ -160,14 +175,14 @@ def _dots(mark: Dots) -> Iterator[Trace]:
                 "hoverinfo": "skip",
                 "meta": "interval",
             }
-    cells = zip(mark.names, mark.values, mark.low, mark.high, strict=True)
+    cells = zip(mark.names, *mark.numbers, strict=True)
     text = [
         _text(f"{name}: {short(value)}" + (f" [{short(low)}, {short(high)}]" if math.isfinite(low) else ""))
         for name, value, low, high in cells
     ]
     marker = {"color": colors, "size": 10}
     same = {"type": "scatter", "mode": "markers", "hoverinfo": "text", "meta": "values"}
-    yield {**same, "x": _known(mark.values), "y": places, "marker": marker, "text": text}
+    yield {**same, "x": _known(mark.numbers.values), "y": places, "marker": marker, "text": text}
 
 
 @_traces.register

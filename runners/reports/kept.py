@@ -8,15 +8,16 @@ import numpy as np
 
 from neoteny.runners.measures import in_words, transfer
 from neoteny.runners.reports.environment import Environment, means
-from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Panel, estimate
+from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Numbers, Panel, estimate
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.sources import Run
 
 HOW = (
-    "Each square is what the agent reaches on the task of its column, without learning, after the visit of its line; the first "
-    "line is the new agent. Read a column downwards: it should become dark when the task is learned, and stay dark. Where "
-    "it becomes pale again below, the task was forgotten. Forgetting is what a task has lost from the end of its last visit "
-    "to the end of the run, in the unit of the {measure}: 0 is nothing lost, negative is what later tasks have improved."
+    "Each square is what the agent reaches on the task of its column, without learning, after the visit of its "
+    "line; the first line is the new agent. Read a column downwards: it should become dark when the task is "
+    "learned, and stay dark. Where it becomes pale again below, the task was forgotten. Forgetting is what a task "
+    "has lost from the end of its last visit to the end of the run, in the unit of the {measure}: 0 is nothing "
+    "lost, negative is what later tasks have improved."
 )
 
 
@@ -62,21 +63,20 @@ def kept(env: Environment) -> Figure | None:
         of = measures(env, method)
         row: dict[str, Cell] = {"method": env.called[method], "runs": len(evaluated[method])}
         for name, values in of.items():
-            middle, low, high = (float(value[0]) for value in means(values[:, None]))
-            row[in_words(name)] = estimate(middle, low, high)
-            if name == "forgetting" and not math.isnan(middle):
-                lost.append((method, middle, low, high, [float(value) for value in values]))
+            numbers = means(values[:, None]).at(0)
+            row[in_words(name)] = estimate(*numbers)
+            if name == "forgetting" and not math.isnan(numbers[0]):
+                lost.append((method, numbers, [float(value) for value in values]))
         rows.append(row)
     if lost:
-        lost.sort(key=lambda each: each[1])
-        order, middle, low, high, runs = zip(*lost, strict=True)
-        dots = Dots([env.called[m] for m in order], middle, low, high, [env.dots[m] for m in order], runs)
+        lost.sort(key=lambda each: each[1][0])
+        order, estimates, runs = zip(*lost, strict=True)
+        dots = Dots([env.called[m] for m in order], Numbers.of(estimates), [env.dots[m] for m in order], runs)
         panels.insert(0, Panel("forgetting, mean over tasks", f"forgetting ({what})", "", [dots], guide=0.0))
     how = HOW.format(measure=what)
     if left := [env.called[m] for m in averages if not env.styles[m].shown]:
         how += f" Matrices of {len(left)} more methods are in evaluation-matrix.csv."
-    figure = Figure("evaluation-matrix", "Kept and forgotten: the matrix of evaluation", how, panels, table=rows)
-    return figure
+    return Figure("evaluation-matrix", "Kept and forgotten: the matrix of evaluation", how, panels, table=rows)
 
 
 def _average(found: list[tuple[Scores, list[int], Run]]) -> Scores:
@@ -85,7 +85,7 @@ def _average(found: list[tuple[Scores, list[int], Run]]) -> Scores:
     alike = [matrix for matrix, _, _ in found if matrix.shape[1] == wide]
     deep = min(len(matrix) for matrix in alike)
     stack = np.array([matrix[:deep] for matrix in alike])
-    return means(stack.reshape(len(alike), -1))[0].reshape(deep, wide)
+    return means(stack.reshape(len(alike), -1)).middle.reshape(deep, wide)
 
 
 def _names(run: Run) -> list[str]:

@@ -16,10 +16,10 @@ from neoteny.runners.reports.sources import Run, number
 LEARNED = 0.5
 
 HOW = (
-    "Higher is better. Each grey or white band is a task, and at its edge the task switches. A line is the mean over seeds, "
-    "the band around it the 95 % bootstrap interval of that mean. A curve that comes up again after each switch is of an "
-    "agent that still learns; one that stays down no longer does, or has a harder task: compare it with the dashed black "
-    "curve of fresh agents, where there is one."
+    "Higher is better. Each grey or white band is a task, and at its edge the task switches. A line is the mean "
+    "over seeds, the band around it the 95 % bootstrap interval of that mean. A curve that comes up again after "
+    "each switch is of an agent that still learns; one that stays down no longer does, or has a harder task: "
+    "compare it with the dashed black curve of fresh agents, where there is one."
 )
 
 
@@ -36,10 +36,13 @@ def learning_curves(env: Environment) -> Figure:
         values = env.binned(method, lambda run: rollout(run, env.headline))
         if len(values) and np.isfinite(values).any():
             style, says = env.styles[method], _says(env, method)
-            lines.append(Line(env.called[method], x, *map(list, means(values)), style=style, says=says))
+            lines.append(Line(env.called[method], x, means(values).numbers, style=style, says=says))
     title, how = f"{what} while it learns", HOW
     if not lines:
-        title, how = f"mean {what} of each task", f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}"
+        title, how = (
+            f"mean {what} of each task",
+            f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}",
+        )
         lines = [_by_task(env, method) for method in env.methods]
     panel = Panel(title, "environment steps", what, lines, bands=env.bands)
     return Figure("learning-curves", "Learning curves", how, [panel], table=of_tasks(env), pick=True)
@@ -48,12 +51,12 @@ def learning_curves(env: Environment) -> Figure:
 def _by_task(env: Environment, method: str) -> Line:
     ends = [end for _, end, _ in env.bands]
     numbers = means(env.scores(method, f"{env.headline}_mean"))
-    return Line(env.called[method], ends, *map(list, numbers), style=env.styles[method], marks=True)
+    return Line(env.called[method], ends, numbers.numbers, style=env.styles[method], marks=True)
 
 
 def _says(env: Environment, method: str) -> str:
     """The mean in the first task and in the last that there is."""
-    middle = means(env.scores(method, f"{env.headline}_mean"))[0]
+    middle = means(env.scores(method, f"{env.headline}_mean")).middle
     known = np.flatnonzero(np.isfinite(middle))
     if not len(known):
         return "no mean of a task"
@@ -69,7 +72,7 @@ def of_tasks(env: Environment) -> list[dict[str, Cell]]:
             row: dict[str, Cell] = {"task": name, "method": env.called[method]}
             for column, words in (("mean", "mean"), ("final", "at its end")):
                 values = env.scores(method, f"{env.headline}_{column}")[:, task : task + 1]
-                middle, low, high = (float(value[0]) for value in means(values))
+                middle, low, high = means(values).at(0)
                 row |= {words: middle, f"{words}, low": low, f"{words}, high": high}
             row["runs"] = int(np.isfinite(values).sum())
             found.append(row)
@@ -101,22 +104,23 @@ def learned(env: Environment) -> Figure:
     """Which tasks which method has learned."""
     base = untrained(env)
     ends = {method: means(env.scores(method, f"{env.headline}_final")) for method in env.methods}
-    best = np.array([end[0] for end in ends.values()])
+    best = np.array([end.middle for end in ends.values()])
     rows: list[dict[str, Cell]] = []
     for task, name in enumerate(env.tasks):
         known = best[:, task][np.isfinite(best[:, task])]
         top = float(known.max()) if known.size else math.nan
         row: dict[str, Cell] = {"task": name, "untrained": base[task]}
-        for method, (middle, low, high) in ends.items():
-            cell = float(middle[task]), float(low[task]), float(high[task])
+        for method, end in ends.items():
+            cell = end.at(task)
             row[env.called[method]] = f"{verdict(*cell, base[task], top)}: {estimate(*cell)}"
         rows.append(row)
     how = (
-        f"The {in_words(env.headline)} at each task's end (the last tenth), with its 95 % interval over seeds. A task is learned if "
-        f"its end is at least {LEARNED:.0%} of the way from an untrained agent to the best end of any method here, and the interval "
-        "lies above the untrained agent. Not sure: the mean does, but seeds differ so much that the interval does not. Partly "
-        "learned: better than untrained, but less than that. What an untrained agent reaches is what the new agent reached where "
-        "it was evaluated, or else the lowest first value that any method logs in the task; with neither, nothing is said."
+        f"The {in_words(env.headline)} at each task's end (the last tenth), with its 95 % interval over seeds. A "
+        f"task is learned if its end is at least {LEARNED:.0%} of the way from an untrained agent to the best end of "
+        "any method here, and the interval lies above the untrained agent. Not sure: the mean does, but seeds "
+        "differ so much that the interval does not. Partly learned: better than untrained, but less than that. What "
+        "an untrained agent reaches is what the new agent reached where it was evaluated, or else the lowest first "
+        "value that any method logs in the task; with neither, nothing is said."
     )
     return Figure("tasks-learned", "Which tasks were learned", how, table=rows)
 

@@ -20,6 +20,11 @@ from neoteny.runners.reports.section import Section
 HERE = Path(__file__).parent
 #: Lines of a table in the page, at most; files have all.
 LONGEST = 200
+ABOUT_RUNS = (
+    "A row for each method. The fingerprint is that of the tasks: the same fingerprint, the same tasks. The command "
+    "makes such runs, as far as the folder's name says; each run's config.yaml has all settings. The version that a run "
+    "was made with is not recorded."
+)
 #: The classes of cells that begin with a verdict.
 VERDICTS = {"learned": "good", "not learned": "bad", "partly learned": "between", "not sure": "between"}
 #: Rows of a comparison of settings, at most.
@@ -52,8 +57,9 @@ def page(title: str, command: str, sections: Sequence[Section], files: Mapping[s
             '<link rel="icon" href="data:,">',
             f"<style>{(HERE / 'page.css').read_text()}</style></head><body>",
             f"<header><h1>{escape(title)}</h1>",
-            f"<p>Made by Neoteny {escape(__version__)} with <code>{escape(command)}</code>. Intervals are 95 % bootstrap intervals over "
-            "runs. Of three runs the interval is at most their range, and in truth wider; of one run there is none.</p></header>",
+            f"<p>Made by Neoteny {escape(__version__)} with <code>{escape(command)}</code>. Intervals are 95 % "
+            "bootstrap intervals over runs. Of three runs the interval is at most their range, and in truth wider; "
+            "of one run there is none.</p></header>",
             f'<nav aria-label="Contents"><h2>Contents</h2><ol>{contents}</ol></nav>',
             f"<main>{''.join(body)}</main>",
             f"<script>{get_plotlyjs()}</script>",
@@ -87,11 +93,7 @@ def _section(at: str, section: Section, files: str) -> Iterator[str]:
 
 def _what_was_run(at: str, env: Environment) -> Iterator[str]:
     yield f'<section id="{at}-what-was-run"><h3>What was run</h3>'
-    yield (
-        '<p class="how">A row for each method. The fingerprint is that of the tasks: the same fingerprint, the same tasks. The command '
-        "makes such runs, as far as the folder's name says; each run's config.yaml has all settings. The version that a run was "
-        "made with is not recorded.</p>"
-    )
+    yield f'<p class="how">{escape(ABOUT_RUNS)}</p>'
     if gaps := settings.missing(env):
         yield '<div class="missing" role="note"><h4>Missing or unfinished</h4><ul>'
         yield "".join(f"<li>{escape(line)}</li>" for line in gaps) + "</ul></div>"
@@ -108,7 +110,7 @@ def _what_was_run(at: str, env: Environment) -> Iterator[str]:
             yield f"<p>And {len(differing) - SETTINGS} more, in settings.csv.</p>"
     if common := settings.common(env):
         rows: list[Mapping[str, Cell]] = [{"setting": key, "value": value} for key, value in common.items()]
-        yield f"<details><summary>The settings that all runs share ({len(common)})</summary>{_table(rows, 'Shared settings')}</details>"
+        yield _folded(f"The settings that all runs share ({len(common)})", _table(rows, "Shared settings"))
     yield "</section>"
 
 
@@ -117,7 +119,7 @@ def _figure(at: str, env: Environment, figure: Figure, files: str) -> Iterator[s
     if figure.says:
         yield "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in figure.says) + "</ul>"
     if figure.pick:
-        yield _picker(at, env)
+        yield _picker(env)
     if figure.panels:
         yield (
             '<div class="panels">'
@@ -128,13 +130,17 @@ def _figure(at: str, env: Environment, figure: Figure, files: str) -> Iterator[s
         yield _table(figure.table, figure.title)
     elif figure.panels:
         rows = figure.table or figure.rows()
-        yield f"<details><summary>The numbers of “{escape(figure.title)}” as a table</summary>{_table(rows, figure.title)}</details>"
+        yield _folded(f"The numbers of “{figure.title}” as a table", _table(rows, figure.title))
     if figure.panels or figure.table:
         names = [f"{figure.key}.csv"] * bool(figure.panels) + [f"{figure.key}-table.csv"] * bool(figure.table)
         names += [f"{figure.key}.png", f"{figure.key}.svg"] * bool(figure.panels)
         links = ", ".join(f'<a href="{escape(files + name)}">{escape(name)}</a>' for name in names)
         yield f'<p class="files">Files beside this page: {links}</p>'
     yield "</section>"
+
+
+def _folded(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def _panel(key: str, panel: Panel) -> str:
@@ -150,7 +156,7 @@ def _panel(key: str, panel: Panel) -> str:
     )
 
 
-def _picker(at: str, env: Environment) -> str:
+def _picker(env: Environment) -> str:
     boxes = []
     for method in env.methods:
         style = env.styles[method]
@@ -161,9 +167,8 @@ def _picker(at: str, env: Environment) -> str:
         )
         name = env.called[method]
         checked = " checked" if style.shown else ""
-        boxes.append(
-            f'<label><input type="checkbox" data-env="{at}" data-method="{escape(name)}"{checked}>{line}<span>{escape(name)}</span></label>'
-        )
+        box = f'<input type="checkbox" data-method="{escape(name)}"{checked}>'
+        boxes.append(f"<label>{box}{line}<span>{escape(name)}</span></label>")
     note = f" ({env.hidden} of {len(env.methods)} are not shown at first)" if env.hidden else ""
     return f'<fieldset class="methods"><legend>Methods shown{note}</legend><div>{"".join(boxes)}</div></fieldset>'
 
@@ -178,7 +183,8 @@ def _table(rows: Sequence[Mapping[str, Cell]], caption: str, kind: str = "") -> 
     more = f"<p>And {len(rows) - LONGEST} more rows, in the CSV.</p>" if len(rows) > LONGEST else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="{kind}">'
-        f'<caption class="unseen">{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}'
+        f'<caption class="unseen">{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{more}"
     )
 
 

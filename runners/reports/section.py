@@ -11,7 +11,7 @@ from neoteny.runners.reports.causes import Attributed, attributed, causes
 from neoteny.runners.reports.comparison import Comparison, comparison
 from neoteny.runners.reports.correlates import correlates
 from neoteny.runners.reports.cost import cost
-from neoteny.runners.reports.drift import Drift, drift, drifts
+from neoteny.runners.reports.drift import Drawn, Drift, drift, drifts, panels
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Figure
 from neoteny.runners.reports.kept import kept
@@ -22,12 +22,13 @@ ABSENT = {
     "drift": ("Trainability drift", "Nothing was measured of the networks (--instruments none, or no progress.csv)."),
     "plasticity-against-fresh": (
         "Plasticity against fresh agents",
-        "There are no fresh agents of the same agent here. `sweep.py --reference fresh` adds them: agents that begin every task "
-        "anew. Without them nobody knows whether a low return is lost ability or a hard task.",
+        "There are no fresh agents of the same agent here. `sweep.py --reference fresh` adds them: agents that "
+        "begin every task anew. Without them nobody knows whether a low return is lost ability or a hard task.",
     ),
     "evaluation-matrix": (
         "Kept and forgotten",
-        "Agents were not evaluated on earlier tasks. `--evaluate-all` does that after each task; with kept agents also later.",
+        "Agents were not evaluated on earlier tasks. `--evaluate-all` does that after each task; with kept agents "
+        "also later.",
     ),
     "comparison": ("Which method is better", "There is one method, or the methods share no task."),
     "correlates": (
@@ -36,7 +37,8 @@ ABSENT = {
     ),
     "attribution": (
         "Why: attribution",
-        "No attribution was made. `attribute.py RUN --task N`, on a run with --keep-agents, makes one part fresh at a time.",
+        "No attribution was made. `attribute.py RUN --task N`, on a run with --keep-agents, makes one part fresh at "
+        "a time.",
     ),
     "cost": ("Cost", "The tables do not say how long tasks took."),
 }
@@ -61,8 +63,12 @@ class Section:
         return attributed(self.env)
 
     @cached_property
+    def drawn(self) -> list[Drawn]:
+        return list(panels(self.env))
+
+    @cached_property
     def drifts(self) -> list[Drift]:
-        return drifts(self.env)
+        return drifts(self.env, self.drawn)
 
     @cached_property
     def figures(self) -> list[Figure]:
@@ -71,7 +77,7 @@ class Section:
         made = {
             "learning-curves": learning_curves(env),
             "tasks-learned": learned(env),
-            "drift": drift(env, self.drifts),
+            "drift": drift(self.drawn, self.drifts),
             "plasticity-against-fresh": against_fresh(env),
             "evaluation-matrix": kept(env),
             "comparison": comparison(env, self.comparison),

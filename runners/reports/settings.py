@@ -34,7 +34,8 @@ def missing(env: Environment) -> list[str]:
         if lacking := [seed for seed in every if seed not in seeds]:
             s = "s" * (len(lacking) > 1)
             said.append(
-                f"{method}: seed{s} {', '.join(map(str, lacking))}, which other methods have, {'are' if s else 'is'} missing."
+                f"{method}: seed{s} {', '.join(map(str, lacking))}, which other methods have, {'are' if s else 'is'} "
+                "missing."
             )
         for run in runs:
             said += _of_run(run)
@@ -57,7 +58,8 @@ def missing(env: Environment) -> list[str]:
     wanted = {run.wanted for run in env.all}
     if len(fingerprints) > 1 and len(wanted) == 1:
         said.append(
-            f"Runs have different tasks (fingerprints {', '.join(sorted(fingerprints))}): what is compared here may not be alike."
+            f"Runs have different tasks (fingerprints {', '.join(sorted(fingerprints))}): what is compared here may "
+            "not be alike."
         )
     return said
 
@@ -85,7 +87,7 @@ def methods(env: Environment) -> list[dict[str, Cell]]:
                 "method": env.called.get(method, method),
                 "folder": method,
                 "seeds": spans([run.seed for run in runs]),
-                "tasks finished": f"{' to '.join(map(str, dict.fromkeys((done[0], done[-1]))))} of {', '.join(wanted) or '?'}",
+                "tasks finished": f"{spans(done)} of {', '.join(wanted) or '?'}",
                 "steps of a run": max(steps),
                 "updates": ", ".join(
                     sorted({row["updates"] for run in runs for row in run.tasks if row.get("updates")})
@@ -131,7 +133,7 @@ def command(runs: list[Run]) -> str:
 
 
 def differing(env: Environment) -> list[dict[str, Cell]]:
-    """The settings in which methods differ: a row for each and a column per method, or, of many methods, the reverse."""
+    """The settings in which methods differ: a row for each and a column per method; of many methods the reverse."""
     found: dict[str, dict[str, str]] = {}
     for run in env.all:
         if run.settings:
