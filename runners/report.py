@@ -40,7 +40,7 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
     options = parser.parse_args(argv)
     if absent := [folder for folder in options.runs if not folder.is_dir()]:
         parser.error(f"runs: there is no folder {absent[0]}")
-    found = environments(options.runs, options.ranked)
+    found = environments(options.runs)
     for env in found:
         if not env.runs:
             print(f"{env.name}: no task is finished, so nothing is said of it", file=sys.stderr)
@@ -53,6 +53,8 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
         if unknown := [name for name in options.only if name not in there]:
             parser.error(f"--only: {unknown[0]!r} is not there; there are {', '.join(sorted(there))}")
         found = [env.only(options.only) for env in found if {*options.only} & {*env.methods}]
+    if options.ranked:
+        found = [env.the_best_first() for env in found]
     out = options.out or options.runs[0] / "report"
     for file in write_report(found, out, shlex.join(["python", "runners/report.py", *argv]), options.solved_at):
         print(file)

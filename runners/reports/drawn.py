@@ -56,6 +56,7 @@ def save(figure: Figure, folder: Path, title: str) -> list[Path]:
     files = [folder / f"{figure.key}.{kind}" for kind in ("png", "svg")]
     for file in files:
         canvas.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)
+        canvas.set_layout_engine("none")  # what was laid out once stays so
     return files
 
 

@@ -24,21 +24,18 @@ BINS = 150
 DRAWS = 1000
 
 
-def environments(given: Sequence[Path], ranked: bool = False) -> list[Environment]:
+def environments(given: Sequence[Path]) -> list[Environment]:
     """The environments that these folders hold runs of, named by their folders.
 
     Args:
         given: see :func:`~neoteny.runners.reports.sources.find`.
-        ranked: the methods with the highest mean come first.
     """
     found = find(given)
     names = Counter(folder.name for folder in found)
     made = []
     for folder, runs in found.items():
         name = folder.name if names[folder.name] == 1 else f"{folder.parent.name}/{folder.name}"
-        env = Environment(name, runs)
-        order = [*env.by_mean, *(run.method for run in runs)] if ranked and env.runs else []
-        made.append(env.only(order) if order else env)
+        made.append(Environment(name, runs))
     return made
 
 
@@ -93,6 +90,13 @@ class Environment:
         """These methods, in this order, and the fresh runs that they are compared with."""
         fresh = [reference for method in methods if (reference := reference_of(method, self.rows))]
         order = list(dict.fromkeys([*methods, *fresh]))
+        return self._in(order)
+
+    def the_best_first(self) -> Environment:
+        """The same, the methods with the highest mean first."""
+        return self._in(list(dict.fromkeys([*self.by_mean, *(run.method for run in self.all)])))
+
+    def _in(self, order: Sequence[str]) -> Environment:
         return Environment(self.name, [run for method in order for run in self.all if run.method == method])
 
     @cached_property

@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 LONGEST = 200
 ABOUT_RUNS = (
     "A row for each method. The fingerprint is that of the tasks: the same fingerprint, the same tasks. The command "
-    "makes such runs, as far as the folder's name says; each run's config.yaml has all settings. The version that a run "
-    "was made with is not recorded."
+    "makes such runs, as far as the folder's name says; each run's config.yaml has all settings. The version that a "
+    "run was made with is not recorded."
 )
 #: The classes of cells that begin with a verdict.
 VERDICTS = {"learned": "good", "not learned": "bad", "partly learned": "between", "not sure": "between"}
