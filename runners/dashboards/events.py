@@ -10,6 +10,7 @@ import numpy as np
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 from torch.utils.tensorboard import SummaryWriter
 
+from neoteny.agents.durable import sync
 from neoteny.runners.dashboards.hparams import end_of, summary_of
 from neoteny.runners.dashboards.layout import charts_of, page
 
@@ -28,6 +29,7 @@ class Events(TensorBoardOutputFormat):
     """
 
     def __init__(self, folder: Path, until: int, charts: Iterable[str] = ()):
+        self._folder = folder
         self.writer = SummaryWriter(str(folder), purge_step=until + 1)
         self._is_closed = False
         self._seen: set[str] = set()
@@ -46,6 +48,13 @@ class Events(TensorBoardOutputFormat):
             self.charts |= charts
             assert self.writer.file_writer is not None
             self.writer.file_writer.add_summary(page(self.charts), step)
+
+    def sync(self) -> None:
+        """Wait until all events are on disk."""
+        self.writer.flush()
+        for file in self._folder.glob("events.out.tfevents.*"):
+            sync(file)
+        sync(self._folder)
 
     def describe(self, plain: Mapping[str, Any]) -> None:
         """Say what the run's settings are, for the page HParams: a row for the run, however often it goes on."""

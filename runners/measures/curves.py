@@ -115,6 +115,8 @@ class Curve:
         latest = min(0.9, places[-copies]) if copies else 0.9
         begin, begin_error = mean_and_error(values[places < 0.1])
         final, final_error = mean_and_error(values[places >= latest])
+        if latest < 0.1:  # the same episodes
+            begin_error = math.nan
         return {
             "mean": float(curve.mean()) if len(curve) else math.nan,
             "begin": begin,

@@ -144,7 +144,7 @@ def drifts(tasks: Sequence[Row], progress: Sequence[Row]) -> list[Drift]:
         known = [value for value in values if math.isfinite(value)]
         if len(known) < 2 or not math.isfinite(values[-1]):
             continue
-        place = _place(column, progress, str(tasks[-1]["step"]))
+        place = _place(column, progress, str(tasks[-1].get("step")))
         found.append(Drift(column, place, _network(place), known[0], known[-1], drift_since(values, *rule)))
     return found
 

@@ -97,9 +97,10 @@ class Chain:
             self.evaluations.catch_up(logger, display)
 
     def _display(self) -> Display:
-        total = sum(segment.steps for segment in self.experiment.segments)
+        steps = [segment.steps for segment in self.experiment.segments]
         sequence = self.experiment.sequence
-        return Display(total, self.folder.state["step"], len(sequence.visits), HEADLINES[sequence.score])
+        done, headline = self.folder.state["step"], HEADLINES[sequence.score]
+        return Display(sum(steps), done, len(sequence.visits), headline, max(steps))
 
     def _resume(self) -> Continual | None:
         path = self.folder.agent

@@ -30,6 +30,8 @@ from neoteny.runners.runs.answers import answers
 WIDE = 120
 #: Seconds between two lines where there is no terminal.
 EVERY = 60
+#: Seconds after which the speed is known well enough to say what a kill would cost.
+KNOWN = 20
 #: The column with the tasks' names, and how narrow it may become.
 NAME, NAME_WIDTH = "environment", 18
 #: Marks a mean that is over the episodes that ended, and none of all that began.
@@ -54,12 +56,12 @@ class RateColumn(ProgressColumn):
 class Display:
     """The progress of a run: a live line on a terminal; elsewhere a line per task, and one a minute between."""
 
-    def __init__(self, total_steps: int, done_steps: int, visits: int, headline: str = "return"):
+    def __init__(self, total_steps: int, done_steps: int, visits: int, headline: str = "return", segment: int = 0):
         self.console = Console(file=sys.stderr, soft_wrap=True)
         self.visits = visits
         self.headline = in_words(headline)
         self.started = self.said = time.monotonic()
-        self.total, self.first = total_steps, done_steps
+        self.total, self.first, self.segment = total_steps, done_steps, segment
         whole = (BarColumn(bar_width=20), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TimeElapsedColumn())
         narrow = self.console.width < WIDE
         self.progress = Progress(
@@ -91,12 +93,20 @@ class Display:
             self.progress.update(self.bar, last=number(last_return))
         self.progress.update(self.bar, completed=steps)
         now = time.monotonic()
+        if self.segment and now - self.started >= KNOWN:
+            self._say_what_a_kill_costs((steps - self.first) / (now - self.started))
         if self.progress.disable and now - self.said >= EVERY:
             self.said = now
             rate = (steps - self.first) / (now - self.started)
             left = timedelta(seconds=round((self.total - steps) / rate)) if rate else "—"
             seen = f", {self.headline} {number(last_return)}" if last_return is not None else ""
             self.say(f"{self.label}: step {steps:,} of {self.total:,}, {rate:,.0f} steps/s, {left} left{seen}")
+
+    def _say_what_a_kill_costs(self, rate: float) -> None:
+        """Once: that is up to a segment, which would be learned again."""
+        lost = f"{self.segment:,} steps, {timedelta(seconds=round(self.segment / rate))}" if rate else "a segment"
+        self.say(f"Stopped or killed, at most {lost} would be learned again; --segment-steps changes that")
+        self.segment = 0
 
     def say(self, line: str) -> None:
         self.progress.console.print(line, highlight=False)

@@ -74,7 +74,7 @@ def rows(folder: Path, file: str = "evaluations.csv") -> list[dict[str, str]]:
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    (path,) = (folder / "checkpoints").glob("*.safetensors")
+    *_, path = sorted((folder / "checkpoints").glob("*.safetensors"))
     return load_file(path)
 
 
