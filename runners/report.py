@@ -1,100 +1,81 @@
-"""Tables and a plot from finished runs: what each method reached, task by task, over seeds.
+"""What finished runs say, on one page: what was learned, which method is better, what drifts, what was forgotten.
 
-python runners/report.py runs/minigrid-permute --out results/minigrid-permute
+    python runners/report.py runs/minigrid-permute
+
+writes runs/minigrid-permute/report/report.html, which opens in any browser without a server and without a network, and
+beside it the figures as PNG and SVG, all their numbers as CSV, and tables in Markdown. A folder may be that of a run,
+of a method, of an environment, or one that holds several of these; each environment has a section of its own. Runs that
+are not there, were stopped or still run are said to be so.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neoteny.runners.measures import in_words, shown
-from neoteny.runners.reports import (
-    measured,
-    plasticity_tables,
-    plot,
-    read_runs,
-    reference_of,
-    scores,
-    solved_table,
-    table,
-    transfer_table,
-    write_plasticity,
-    write_rows,
-)
-
-KEPT_AND_LOST = (
-    "Of the {measure} of {games} games on every task, before the first task and after each. Average performance is "
-    "over all tasks, at the end. Forgetting (Continual World) is what a task has lost since its last visit, backward "
-    "transfer what it has gained since its first, in the unit of the {measure}. Isolated forgetting and zero-shot "
-    "transfer (CORA) are what one visit costs a task learned before it, and gives one that is to come, as shares of "
-    "the task's largest {measure}."
-)
+from neoteny.runners.reports import FIGURES, Environment, Section, environments, page, write
 
 
 def main(argv: Sequence[str], prog: str = "report.py") -> int:
+    description, _, more = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog=prog,
+        description=description,
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("runs", type=Path, help="the folder of one environment's runs, such as runs/minigrid-permute")
-    parser.add_argument("--out", type=Path, required=True, help="the folder that table and plot are written to")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN_OR_SWEEP", help="such as runs/minigrid-permute")
+    parser.add_argument("--out", type=Path, help="the folder that is written to (default: report/ in the first folder)")
     parser.add_argument(
         "--only",
         nargs="+",
         help="only these methods, by folder name, in this order, and the fresh runs that they are compared with",
     )
-    parser.add_argument("--ranked", action="store_true", help="the highest mean return first")
+    parser.add_argument("--ranked", action="store_true", help="in tables, the highest mean return first")
     parser.add_argument("--solved-at", type=float, help="also say in how many seeds each task ends at this return")
     options = parser.parse_args(argv)
-    runs = read_runs(options.runs)
-    if not any(rows for seeds in runs.values() for rows in seeds.values()):
-        parser.error(f"runs: there is no finished task in a <method>/seed-<s>/tasks.csv under {options.runs}")
+    if absent := [folder for folder in options.runs if not folder.is_dir()]:
+        parser.error(f"runs: there is no folder {absent[0]}")
+    found = environments(options.runs)
+    for env in found:
+        if not env.runs:
+            print(f"{env.name}: no task is finished, so nothing is said of it", file=sys.stderr)
+    found = [env for env in found if env.runs]
+    if not found:
+        where = ", ".join(map(str, options.runs))
+        parser.error(f"runs: there is no finished task in a <method>/seed-<s>/tasks.csv under {where}")
     if options.only:
-        if unknown := [name for name in options.only if name not in runs]:
-            parser.error(f"--only: {unknown[0]!r} is not there; there are {', '.join(runs)}")
-        fresh = filter(None, (reference_of(name, runs) for name in options.only))
-        runs = {name: runs[name] for name in (*options.only, *fresh)}
-    rows = [row for seeds in runs.values() for rows in seeds.values() for row in rows]
-    headline = rows[0].get("headline", "return")
+        there = {method for env in found for method in env.methods}
+        if unknown := [name for name in options.only if name not in there]:
+            parser.error(f"--only: {unknown[0]!r} is not there; there are {', '.join(sorted(there))}")
+        found = [env.only(options.only) for env in found if {*options.only} & {*env.methods}]
     if options.ranked:
-        runs = dict(sorted(runs.items(), key=lambda run: -scores(run[1], f"{headline}_mean").mean()))
-    options.out.mkdir(parents=True, exist_ok=True)
-    text = [
-        f"# {options.runs.name}",
-        "Made by `python runners/report.py " + " ".join(argv) + "`. Means over seeds with 95 % bootstrap intervals.",
-        "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
-        "in which not every episode could come to its end, as long as the longest, is left out of both.",
-        *(text for name in sorted(shown(rows), key=lambda name: name != headline) for text in measured(runs, name)),
-        *plasticity_tables(runs, headline),
-        "## Largest spectral norm of a layer at each task's end",
-        table(runs, "spectral_norm_max"),
-    ]
-    matrices = read_runs(options.runs, "evaluations.csv")
-    if evaluated := {name: matrices[name] for name in runs if any(matrices.get(name, {}).values())}:
-        games = next(row["games"] for seeds in evaluated.values() for rows in seeds.values() for row in rows)
-        text += [
-            "## Kept and lost",
-            KEPT_AND_LOST.format(measure=in_words(headline), games=games),
-            transfer_table(evaluated, headline),
-        ]
-    if notes := sorted({row["note"] for row in rows if row.get("note")}):
-        text += ["## Tasks without a mean return", *notes]
-    if options.solved_at is not None:
-        for name, seeds in runs.items():
-            text += [
-                f"## {name}: solved (a {in_words(headline)} of {options.solved_at} at the end)",
-                solved_table(seeds, options.solved_at, headline),
-            ]
-    (options.out / "table.md").write_text("\n\n".join(text) + "\n")
-    plot(runs, options.out / "returns.png", options.runs.name, headline)
-    write_rows(runs, options.out / "tasks.csv")
-    if plasticity_tables(runs, headline):
-        write_plasticity(runs, headline, options.out / "plasticity.csv")
-        print(f"{options.out}/plasticity.csv")
-    print(f"{options.out}/table.md\n{options.out}/returns.png\n{options.out}/tasks.csv")
+        found = [env.the_best_first() for env in found]
+    out = options.out or options.runs[0] / "report"
+    for file in write_report(found, out, shlex.join(["python", "runners/report.py", *argv]), options.solved_at):
+        print(file)
     return 0
+
+
+def write_report(found: Sequence[Environment], out: Path, command: str, solved_at: float | None = None) -> list[Path]:
+    """Write the page and, for each environment, its files: in ``out``, or of several each in a folder of its own."""
+    files: list[Path] = []
+    sections = [Section(env) for env in found]
+    places = {
+        section.env.name: "" if len(found) == 1 else f"{section.env.name.replace('/', '_')}/" for section in sections
+    }
+    for section in sections:
+        files += write(section, out / places[section.env.name], command, solved_at)
+    title = f"Report: {', '.join(env.name for env in found)}"
+    html = out / "report.html"
+    html.write_text(
+        page(title, command, sections, {name: f"{place}{FIGURES}/" for name, place in places.items()}), encoding="utf-8"
+    )
+    return [html, *files]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from rich.progress import (
 )
 
 from neoteny.runners.experiments import parse, parse_numbers
+from neoteny.runners.reports import compare
 
 PROGRAM = Path(__file__).with_name("continual_rl.py")
 
@@ -117,6 +118,9 @@ def main(argv: list[str], prog: str = "sweep.py") -> int:
         print("\nStopped. The same command goes on from the last checkpoints.", file=sys.stderr)
         return 130
     print(f"{len(commands) - len(failed)} of {len(commands)} runs are complete.")
+    for folder in sorted({Path(folder).parents[1] for folder in commands}):
+        if len(commands) > 1 and (board := compare(folder)):
+            print(f"Compared in {board} (tensorboard --logdir {folder.parent})")
     return 1 if failed else 0
 
 

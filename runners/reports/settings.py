@@ -1,0 +1,161 @@
+"""What was run: settings, what differs between methods, what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from neoteny.runners.reports.environment import Environment
+from neoteny.runners.reports.figures import Cell
+from neoteny.runners.reports.sources import Run
+
+#: Methods that are named before "and … more".
+NAMED = 5
+#: Settings in which runs of one method may differ without being other runs.
+OF_RUN = ("seed", "out", "device", "labels", "threads", "timeout")
+
+
+def flat(data: Any, prefix: str = "") -> dict[str, str]:
+    """Nested settings by dotted name, as text."""
+    if isinstance(data, Mapping):
+        items = data.items()
+        return {k: v for key, value in items for k, v in flat(value, f"{prefix}.{key}".strip(".")).items()}
+    return {prefix: ", ".join(map(str, data)) if isinstance(data, list) else str(data)}
+
+
+def missing(env: Environment) -> list[str]:
+    """What is not there: seeds that other methods have, tasks that runs did not come to, files that cannot be read."""
+    said = []
+    every = sorted({run.seed for run in env.all})
+    for method in dict.fromkeys(run.method for run in env.all):
+        runs = [run for run in env.all if run.method == method]
+        seeds = {run.seed for run in runs}
+        if lacking := [seed for seed in every if seed not in seeds]:
+            s = "s" * (len(lacking) > 1)
+            said.append(
+                f"{method}: seed{s} {', '.join(map(str, lacking))}, which other methods have, {'are' if s else 'is'} "
+                "missing."
+            )
+        for run in runs:
+            said += _of_run(run)
+    troubles: dict[str, dict[str, list[int]]] = {}
+    for run in env.all:
+        notes = {f"a task has no mean return ({row['note']})" for row in run.tasks if row.get("note")}
+        for trouble in (*sorted(notes), *run.problems):
+            troubles.setdefault(trouble, {}).setdefault(run.method, []).append(run.seed)
+    for trouble, where in troubles.items():
+        of = [f"{method}, {'seeds' if len(seeds) > 1 else 'seed'} {spans(seeds)}" for method, seeds in where.items()]
+        more = f"; and {len(of) - NAMED} more methods" if len(of) > NAMED else ""
+        said.append(f"{'; '.join(of[:NAMED])}{more}: {trouble}.")
+    lengths = {method: max(len(run.tasks) for run in env.of(method)) for method in env.methods}
+    if len(set(lengths.values())) > 1:
+        some = "; ".join(f"{method} {count}" for method, count in lengths.items())
+        said.append(
+            f"Methods have different numbers of finished tasks ({some}): they are compared on those that all have."
+        )
+    fingerprints = {str(f) for run in env.all if (f := flat(run.settings).get("env.fingerprint"))}
+    wanted = {run.wanted for run in env.all}
+    if len(fingerprints) > 1 and len(wanted) == 1:
+        said.append(
+            f"Runs have different tasks (fingerprints {', '.join(sorted(fingerprints))}): what is compared here may "
+            "not be alike."
+        )
+    return said
+
+
+def _of_run(run: Run) -> list[str]:
+    name = f"{run.method}, seed {run.seed}"
+    said = []
+    if not run.tasks:
+        said.append(f"{name}: no task is finished; it is left out.")
+    elif run.wanted is not None and run.unfinished:
+        said.append(f"{name}: unfinished, {len(run.tasks)} of {run.wanted} tasks; it was stopped, or still runs.")
+    return said
+
+
+def methods(env: Environment) -> list[dict[str, Cell]]:
+    """A row for each method: its seeds, tasks, steps, and a command."""
+    rows: list[dict[str, Cell]] = []
+    for method in dict.fromkeys(run.method for run in env.all):
+        runs = [run for run in env.all if run.method == method]
+        steps = [sum(int(float(row.get("steps") or 0)) for row in run.tasks) for run in runs]
+        done = sorted({len(run.tasks) for run in runs})
+        wanted = sorted({str(run.wanted) for run in runs if run.wanted is not None})
+        rows.append(
+            {
+                "method": env.called.get(method, method),
+                "folder": method,
+                "seeds": spans([run.seed for run in runs]),
+                "tasks finished": f"{spans(done)} of {', '.join(wanted) or '?'}",
+                "steps of a run": max(steps),
+                "updates": ", ".join(
+                    sorted({row["updates"] for run in runs for row in run.tasks if row.get("updates")})
+                ),
+                "fingerprint": ", ".join(sorted({flat(r.settings).get("env.fingerprint", "") for r in runs} - {""})),
+                "command": command(runs),
+            }
+        )
+    return rows
+
+
+def spans(numbers: list[int]) -> str:
+    """Seeds as ``0-4,7``."""
+    found: list[list[int]] = []
+    for value in sorted(numbers):
+        if found and value == found[-1][1] + 1:
+            found[-1][1] = value
+        else:
+            found.append([value, value])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
+def command(runs: list[Run]) -> str:
+    """The command that its settings' labels name; empty where they are not there."""
+    labels = runs[0].settings.get("labels")
+    if not isinstance(labels, Mapping) or not {"env", "agent", "reg"} <= labels.keys():
+        return ""
+    words = ["python runners/sweep.py"]
+    for kind in ("env", "agent", "reg"):
+        name, *settings = re.split(r",(?=[A-Za-z_.]+=)", str(labels[kind]))
+        words.append(f"--{kind} {name}")
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            words.append(
+                f"--steps-per-task {value}" if (kind, key) == ("env", "steps_per_task") else f"--{kind}.{key} {value}"
+            )
+    env = runs[0].settings.get("env")
+    if isinstance(env, Mapping) and env.get("num_tasks"):
+        words.append(f"--num-tasks {env['num_tasks']}")
+    words += ["--fresh"] * bool(runs[0].settings.get("fresh"))
+    words += ["--evaluate-all"] * bool(runs[0].settings.get("evaluate_all"))
+    return " ".join([*words, f"--seeds {spans([run.seed for run in runs])}"])
+
+
+def differing(env: Environment) -> list[dict[str, Cell]]:
+    """The settings in which methods differ: a row for each and a column per method; of many methods the reverse."""
+    found: dict[str, dict[str, str]] = {}
+    for run in env.all:
+        if run.settings:
+            settings = {k: v for k, v in flat(run.settings).items() if k.partition(".")[0] not in OF_RUN}
+            found.setdefault(run.method, {}).update(settings)
+    every = dict.fromkeys(key for settings in found.values() for key in settings)
+    keys = [key for key in every if len({settings.get(key) for settings in found.values()}) > 1]
+    names = {method: env.called.get(method, method) for method in found}
+    if not keys:
+        return []
+    if len(found) > len(keys):
+        return [{"method": names[m], **{key: settings.get(key, "—") for key in keys}} for m, settings in found.items()]
+    return [{"setting": key, **{names[m]: settings.get(key, "—") for m, settings in found.items()}} for key in keys]
+
+
+def common(env: Environment) -> dict[str, str]:
+    """The settings that all runs share."""
+    of_runs = [flat(run.settings) for run in env.all if run.settings]
+    if not of_runs:
+        return {}
+    return {
+        key: value
+        for key, value in of_runs[0].items()
+        if key.partition(".")[0] not in OF_RUN and all(other.get(key) == value for other in of_runs)
+    }

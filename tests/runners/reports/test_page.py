@@ -1,0 +1,221 @@
+"""The page of a report, opened in Chromium without a network."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from varied_runs import train, vary
+
+from neoteny import configs
+from neoteny.runners import report
+from neoteny.runners.reports import Section, environments, page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRAWN = "document.documentElement.dataset.drawn === 'all'"
+HOSTILE = "ppo-trac-<img src=x onerror=window.hacked=1>,b=</script><script>window.hacked=2</script>"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="module")
+def three(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods, and fresh agents, of three seeds each, with a name that would like to be a program."""
+    env = vary(run, tmp_path_factory.mktemp("runs") / "cart,é", ["none", "spectral", "l2"], range(3), fresh=True)
+    (env / "ppo-trac-l2").rename(env / HOSTILE.replace("/", "∕"))
+    return env
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """A page in the browser, with the network off, and what went wrong in it."""
+
+    def __init__(self, chromium: Any, file: Path, width: int = 1200):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, offline=True)
+        self.wrong: list[str] = []
+        self.asked: list[str] = []
+        self.page = context.new_page()
+        self.page.route(lambda url: not url.startswith(("file:", "data:", "blob:")), lambda route: route.abort())
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on(
+            "console", lambda message: message.type in ("error", "warning") and self.wrong.append(message.text)
+        )
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.goto(file.as_uri())
+        self.page.wait_for_function(DRAWN, timeout=60_000)
+
+    def all(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+    def check(self) -> None:
+        """Nothing went wrong, nothing was asked for, everything is drawn and nothing hangs over."""
+        assert self.wrong == []
+        assert [url for url in self.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+        assert self.all("window.hacked") is None
+        plots = self.all(
+            "[...document.querySelectorAll('.plot')].map(p => "
+            f"({svg: p.querySelectorAll('.main-svg').length, shown: p.data ? p.data.filter(t => t.visible !== false).length : 0, drawn: p.querySelectorAll('.scatterlayer .trace, .heatmaplayer .hm').length, label: p.getAttribute('aria-label'), caption: p.closest('figure').querySelector('figcaption').innerText}))"
+        )
+        assert plots
+        for plot in plots:
+            assert plot["svg"] >= 1
+            assert plot["drawn"] == plot["shown"] > 0
+            assert len(plot["label"]) > 20
+            assert plot["caption"]
+        assert self.all("document.documentElement.scrollWidth <= window.innerWidth")
+        assert self.all(
+            "[...document.querySelectorAll('.plot')].every(p => p.getBoundingClientRect().right <= innerWidth)"
+        )
+
+    def values(self, plot: str) -> list[dict[str, Any]]:
+        """The traces of a plot that have its values."""
+        found: list[dict[str, Any]] = self.all(
+            f"document.getElementById('{plot}').data.filter(t => t.meta === 'values').map(t => "
+            f"({{name: t.name, x: [...t.x], y: [...t.y]}))"
+        )
+        return found
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.fixture(scope="module")
+def out(three: Path) -> Path:
+    assert report.main([str(three)]) == 0
+    return three / "report"
+
+
+@pytest.fixture(scope="module")
+def opened(out: Path, chromium: Any) -> Opened:
+    return Opened(chromium, out / "report.html")
+
+
+def test_three_methods_of_three_seeds(out: Path, opened: Opened) -> None:
+    opened.check()
+    assert opened.all("document.querySelectorAll('.plot').length") >= 20
+    assert opened.all("document.querySelectorAll('figure').length === document.querySelectorAll('.plot').length")
+    for link in opened.all("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href').slice(1))"):
+        assert opened.all(f"document.getElementById('{link}') !== null"), link
+    for name in opened.all("[...document.querySelectorAll('.files a')].map(a => decodeURI(a.getAttribute('href')))"):
+        assert (out / name).is_file(), name
+
+
+def test_numbers_in_the_page_are_those_of_the_files(out: Path, opened: Opened) -> None:
+    rows = [row for row in read(out / "figures/learning-curves.csv") if row["y"]]
+    for trace in opened.values("s1-learning-curves-0"):
+        name = trace["name"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+        own = [row for row in rows if row["method"] == name]
+        assert trace["x"] == [float(row["x"]) for row in own]
+        assert trace["y"] == [float(row["y"]) for row in own]
+    dots = [row for row in read(out / "figures/comparison.csv") if row["panel"].startswith("interquartile")]
+    (trace,) = opened.values("s1-comparison-0")
+    assert trace["x"] == [float(row["value"]) for row in dots]
+    heat = opened.all("document.getElementById('s1-evaluation-matrix-1').data[0].z.map(line => [...line])")
+    panel = opened.all(
+        "document.getElementById('s1-evaluation-matrix-1').closest('figure').querySelector('b').innerText"
+    )
+    cells = [float(row["value"]) for row in read(out / "figures/evaluation-matrix.csv") if row["panel"] == panel]
+    assert np.ravel(heat).tolist() == cells
+
+
+def test_numbers_are_those_of_the_runs(three: Path, out: Path) -> None:
+    """Counted again from the runs' tables, by scipy."""
+    seeds = sorted((three / "ppo-trac-spectral").iterdir())
+    curve = [row for row in read(out / "figures/learning-curves.csv") if row["method"] == "ppo-trac-spectral"]
+    last = [[row for row in read(seed / "progress.csv") if row["rollout/return"]][-1] for seed in seeds]
+    row = next(row for row in curve if float(row["x"]) >= float(last[0]["step"]))  # its bin ends there or after it
+    assert float(row["y"]) == pytest.approx(np.mean([float(row["rollout/return"]) for row in last]))
+    means = {
+        method: np.array(
+            [
+                [float(row["return_mean"]) for row in read(seed / "tasks.csv")]
+                for seed in sorted((three / method).iterdir())
+            ]
+        )
+        for method in ("ppo-trac-spectral", "ppo-trac,fresh-none")
+    }
+    scores = means["ppo-trac-spectral"] / means["ppo-trac,fresh-none"].mean(0)
+    (row,) = [row for row in read(out / "figures/comparison-table.csv") if row["method"] == "ppo-trac-spectral"]
+    assert float(row["IQM"]) == pytest.approx(stats.trim_mean(scores.ravel(), 0.25))
+    for network, role in (("policy_net", "actor"), ("value_net", "critic")):
+        ends = [[row for row in read(seed / "progress.csv") if row["spectral_norm/value_net"]][-1] for seed in seeds]
+        head = "action_net" if role == "actor" else "value_net"
+        layers = [f"spectral_norm/mlp_extractor.{network}.{i}" for i in (0, 2)] + [f"spectral_norm/{head}"]
+        sigma = np.mean([max(float(row[layer]) for layer in layers) for row in ends])
+        drift = [row for row in read(out / "figures/drift.csv") if row["panel"].startswith(f"{role}: largest singular")]
+        assert float([row for row in drift if row["method"] == "ppo-trac-spectral"][-1]["y"]) == pytest.approx(sigma)
+
+
+def test_figures_are_drawn_to_files_too(out: Path) -> None:
+    for key in ("learning-curves", "drift", "comparison", "evaluation-matrix", "plasticity-against-fresh", "cost"):
+        assert (out / f"figures/{key}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (out / f"figures/{key}.svg").read_text()
+
+
+def test_names_are_no_programs(out: Path) -> None:
+    text = (out / "report.html").read_text()
+    assert "<img" not in text
+    assert "</script><script>window" not in text
+    assert "&lt;img src=x" in text
+
+
+def made(env: Path, file: Path) -> Path:
+    """The page alone."""
+    sections = [Section(each) for each in environments([env])]
+    file.write_text(page(f"Report: {env.name}", "report.py", sections, {s.env.name: "figures/" for s in sections}))
+    return file
+
+
+def test_twenty_five_methods_at_the_width_of_a_phone(run: Path, tmp_path: Path, chromium: Any) -> None:
+    names = [name for name in configs.names("regs")][:25]
+    assert len(names) == 25
+    file = made(vary(run, tmp_path / "runs", names, range(2)), tmp_path / "page.html")
+    opened = Opened(chromium, file, 390)
+    opened.check()
+    shown = "document.getElementById('s1-learning-curves-0').data.filter(t => t.visible === true && t.meta === 'values').length"
+    assert opened.all("document.querySelectorAll('.methods')[0].querySelectorAll('input').length") == 25
+    before = opened.all(shown)
+    assert 4 <= before <= 7
+    opened.page.locator(".methods input:not(:checked)").first.check()
+    assert opened.all(shown) == before + 1
+    assert (
+        opened.all(
+            "document.getElementById('s1-drift-0').data.filter(t => t.visible === true && t.meta === 'values').length"
+        )
+        == before + 1
+    )
+    assert opened.wrong == []
+
+
+def test_a_run_that_was_trained_alone(run: Path, tmp_path: Path, chromium: Any) -> None:
+    """One seed, one method, and no fresh agents: no intervals, and it says what is not known."""
+    opened = Opened(chromium, made(run, tmp_path / "page.html"), 390)
+    opened.check()
+    text = opened.all("document.body.innerText")
+    assert "There is one method here" in text
+    assert "there are no fresh agents to compare with" in text
+    (trace,) = opened.values("s1-learning-curves-0")
+    assert trace["y"] == [float(row["rollout/return"]) for row in read(run / "progress.csv") if row["rollout/return"]]
+    bands = "[...document.querySelectorAll('.plot')].flatMap(p => p.data).filter(t => t.meta === 'low' || t.meta === 'interval')"
+    assert opened.all(f"{bands}.length") == 0
