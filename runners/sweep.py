@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,8 @@ def main(argv: list[str], prog: str = "sweep.py") -> int:
         print("\nStopped. The same command goes on from the last checkpoints.", file=sys.stderr)
         return 130
     print(f"{len(commands) - len(failed)} of {len(commands)} runs are complete.")
+    for env in dict.fromkeys(Path(folder).parents[1] for folder in commands):
+        print(f"What they say:  python runners/report.py {shlex.quote(str(env))}")
     return 1 if failed else 0
 
 
