@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -121,6 +122,8 @@ def main(argv: list[str], prog: str = "sweep.py") -> int:
     for folder in sorted({Path(folder).parents[1] for folder in commands}):
         if len(commands) > 1 and (board := compare(folder)):
             print(f"Compared in {board} (tensorboard --logdir {folder.parent})")
+    for env in dict.fromkeys(Path(folder).parents[1] for folder in commands):
+        print(f"What they say:  python runners/report.py {shlex.quote(str(env))}")
     return 1 if failed else 0
 
 
