@@ -62,19 +62,9 @@ class RunFolder:
         except BlockingIOError as error:
             raise ConfigError(f"--out: another process is running in {self.path}") from error
         if file.exists():
-            self._compare(_flat(read_yaml(file)), _flat(self.settings))
+            compare(self.path, self.settings)
         else:
             write_text(file, self._yaml())
-
-    def _compare(self, recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        longer = recorded.get(LENGTH[0]) != settings.get(LENGTH[0])
-        for key, value in settings.items():
-            may_differ = key.partition(".")[0] in MAY_DIFFER or (longer and key in LENGTH)
-            if (there := recorded.get(key)) != value and not may_differ:
-                raise ConfigError(
-                    f"--out: {self.path} holds a run of other settings: {key} is {there!r} there and {value!r} "
-                    f"here; choose another --out, or remove it"
-                )
 
     def _yaml(self) -> str:
         return dump_yaml(dict(self.settings))
@@ -115,6 +105,23 @@ class RunFolder:
         """Take a checkpoint."""
         self.checkpoints.save(state["segment"], agent, state)
         self.state = state
+
+
+def compare(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Whether a run of these settings, plain data, may go on in a folder that holds one.
+
+    Raises:
+        ConfigError: that one has other settings.
+    """
+    recorded, wanted = _flat(read_yaml(folder / "config.yaml")), _flat(settings)
+    longer = recorded.get(LENGTH[0]) != wanted.get(LENGTH[0])
+    for key, value in wanted.items():
+        may_differ = key.partition(".")[0] in MAY_DIFFER or (longer and key in LENGTH)
+        if (there := recorded.get(key)) != value and not may_differ:
+            raise ConfigError(
+                f"--out: {folder} holds a run of other settings: {key} is {there!r} there and {value!r} "
+                f"here; choose another --out, or remove it"
+            )
 
 
 def kept_agent(folder: Path, task: int) -> Path:
