@@ -112,9 +112,7 @@ def _complete(runs: Runs) -> tuple[Runs, list[str]]:
     for name, seeds in runs.items():
         whole = {seed: rows for seed, rows in seeds.items() if len(rows) == tasks}
         if short := [seed for seed in seeds if seed not in whole]:
-            notes.append(
-                f"{name}: seeds {', '.join(map(str, short))} have not finished all {tasks} tasks and are left out"
-            )
+            notes.append(f"{name}: {listed_seeds(short)} left out, since not all {tasks} tasks are finished")
         if whole:
             found[name] = whole
     if "none" not in found:
@@ -166,8 +164,13 @@ def sentences(this: Explanation) -> list[str]:
 
 
 def _show(values: Scores) -> str:
-    middle, low, high = interval(values)
-    return f"{middle:.3g} [{low:.3g}, {high:.3g}]" if len(values) > 1 else f"{middle:.3g}"
+    """The mean over tasks and seeds with its interval; tasks without a mean return are left out."""
+    known = np.array([_mean(row) for row in values])
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return "not known"
+    middle, low, high = interval(known)
+    return f"{middle:.3g} [{low:.3g}, {high:.3g}]" if len(known) > 1 else f"{middle:.3g}"
 
 
 def _sure(live: Scores, fresh: Scores) -> int:
@@ -179,8 +182,8 @@ def _sure(live: Scores, fresh: Scores) -> int:
 def _loss(this: Explanation) -> str:
     late = this.values("none")[:, this.late]
     norms = this.values("none", "spectral_norm_max").mean(0)
-    numbers = f"{this.late.start + 1} to {this.late.stop}" if late.shape[1] > 1 else str(this.late.stop)
-    text = f"Without a method the mean {in_words(this.measure)} of tasks {numbers} is {_show(late)}"
+    numbers = f"tasks {this.late.start + 1} to {this.late.stop}" if late.shape[1] > 1 else f"task {this.late.stop}"
+    text = f"Without a method the mean {in_words(this.measure)} of {numbers} is {_show(late)}"
     if "fresh agents" not in this.runs:
         return f"{text}; there are no fresh agents to compare it with."
     fresh = this.values("fresh agents")[:, this.late]
@@ -203,11 +206,11 @@ def _cause(this: Explanation) -> str:
     if not found.shares:
         return f"{at}: {in_plain_words(this.attributed.measure, found)[0]}"
     by_share = sorted(found.shares.items(), key=lambda each: -each[1].middle)
-    parts = ", ".join(f"{share} with fresh {INTERVENTIONS[name].about.partition(';')[0]}" for name, share in by_share)
+    parts = ", ".join(f"{INTERVENTIONS[name].about.partition(';')[0]} {share}" for name, share in by_share)
     places = named(found)
     what = "loss" if found.gap.sign > 0 else "advantage over a fresh agent"
     verdict = f"the {what} sits in the {' and in the '.join(places)}" if places else f"the {what} sits in no part alone"
-    return f"{at} so much of the gap to a fresh agent is gone: {parts}; {verdict}."
+    return f"{at} so much of the gap to a fresh agent is gone where one thing alone is fresh: {parts}; {verdict}."
 
 
 def _help(this: Explanation) -> str:
@@ -215,9 +218,9 @@ def _help(this: Explanation) -> str:
     if not methods:
         return "No method was tried."
     late: Callable[[str], Scores] = lambda name: this.values(name)[:, this.late]  # noqa: E731
-    methods.sort(key=lambda name: -np.nan_to_num(late(name).mean(), nan=-np.inf))
-    told = [f"{name} {_show(late(name))} with σ₁ {_last_norm(this, name):.3g} at the end" for name in methods]
-    text = f"With a method it is {'; '.join(told)}"
+    methods.sort(key=lambda name: -np.nan_to_num(np.nanmean(late(name)), nan=-np.inf))
+    told = [f"{_show(late(name))} with {name}, σ₁ {_last_norm(this, name):.3g} at the end" for name in methods]
+    text = f"The mean {in_words(this.measure)} of these tasks is {'; '.join(told)}"
     better = [name for name in methods if _sure(late("none"), late(name)) > 0]
     text += f": {_listed(better)} sure to help" if better else ": none of them is sure to help"
     if "fresh agents" in this.runs:
