@@ -15,6 +15,7 @@ from neoteny.runners.attribution import INTERVENTIONS, named
 from neoteny.runners.attribution.reading import areas_of, in_plain_words
 from neoteny.runners.attribution.shares import Array, Attribution, attribute
 from neoteny.runners.measures import in_words
+from neoteny.runners.reports.plots import NORM
 from neoteny.runners.reports.reference import FRESH, difference
 from neoteny.runners.reports.scores import Runs, Scores, interval, read_runs, scores
 
@@ -62,6 +63,11 @@ class Explanation(NamedTuple):
     def values(self, name: str, column: str = "") -> Scores:
         """(seeds × tasks): the mean of the measure over each task, or another column."""
         return scores(self.runs[name], column or f"{self.measure}_mean")
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether the largest singular values were measured."""
+        return all(np.isfinite(self.values(name, NORM)).all() for name in self.runs)
 
     @property
     def late(self) -> slice:
@@ -181,7 +187,6 @@ def _sure(live: Scores, fresh: Scores) -> int:
 
 def _loss(this: Explanation) -> str:
     late = this.values("none")[:, this.late]
-    norms = this.values("none", "spectral_norm_max").mean(0)
     numbers = f"tasks {this.late.start + 1} to {this.late.stop}" if late.shape[1] > 1 else f"task {this.late.stop}"
     text = f"Without a method the mean {in_words(this.measure)} of {numbers} is {_show(late)}"
     if "fresh agents" not in this.runs:
@@ -192,9 +197,13 @@ def _loss(this: Explanation) -> str:
         0: "no loss of plasticity is sure",
         -1: "what was learned before helps, and no plasticity is lost",
     }[_sure(late, fresh)]
+    text = f"{text}, that of agents that begin every task anew {_show(fresh)}: {verdict}"
+    if not this.has_norms:
+        return f"{text}."
+    norms = this.values("none", NORM).mean(0)
     return (
-        f"{text}, that of agents that begin every task anew {_show(fresh)}: {verdict}, while the largest singular "
-        f"value of a layer goes from {norms[0]:.3g} after the first task to {norms[-1]:.3g} after the last."
+        f"{text}, while the largest singular value of a layer goes from {norms[0]:.3g} after the first task to "
+        f"{norms[-1]:.3g} after the last."
     )
 
 
@@ -219,7 +228,7 @@ def _help(this: Explanation) -> str:
         return "No method was tried."
     late: Callable[[str], Scores] = lambda name: this.values(name)[:, this.late]  # noqa: E731
     methods.sort(key=lambda name: -np.nan_to_num(np.nanmean(late(name)), nan=-np.inf))
-    told = [f"{_show(late(name))} with {name}, σ₁ {_last_norm(this, name):.3g} at the end" for name in methods]
+    told = [f"{_show(late(name))} with {name}{_last_norm(this, name)}" for name in methods]
     text = f"The mean {in_words(this.measure)} of these tasks is {'; '.join(told)}"
     better = [name for name in methods if _sure(late("none"), late(name)) > 0]
     text += f": {_listed(better)} sure to help" if better else ": none of them is sure to help"
@@ -229,8 +238,10 @@ def _help(this: Explanation) -> str:
     return f"{text}."
 
 
-def _last_norm(this: Explanation, name: str) -> float:
-    return float(this.values(name, "spectral_norm_max")[:, -1].mean())
+def _last_norm(this: Explanation, name: str) -> str:
+    if not this.has_norms:
+        return ""
+    return f", σ₁ {this.values(name, NORM)[:, -1].mean():.3g} at the end"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from neoteny.runners.measures import in_words
-from neoteny.runners.reports.plots import curves, plain_numbers
+from neoteny.runners.reports.plots import NORM, curves, plain_numbers
 from neoteny.runners.sweeps.explanation import Attributed, Explanation
 
 #: What bars are called, in place of the interventions' names.
@@ -28,19 +28,24 @@ CALLED = {
 
 
 def draw(this: Explanation, title: str, file: Path) -> None:
-    """Write the picture: two panels, or three where something was attributed."""
-    panels = 2 + (this.attributed is not None)
-    figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, 4), layout="constrained")
+    """Write the picture: returns, and beside them what was measured and attributed."""
+    panels = 1 + this.has_norms + (this.attributed is not None)
+    figure, (axes,) = plt.subplots(1, panels, figsize=(max(7, 4.6 * panels), 4), layout="constrained", squeeze=False)
+    following = iter(axes)
     fresh = ["fresh agents"]
-    curves(axes[0], {name: this.values(name) for name in this.runs}, f"mean {in_words(this.measure)}", fresh)
-    axes[0].set_ylim(bottom=min(0, axes[0].get_ylim()[0]))
-    axes[0].legend(frameon=False, fontsize="small")
-    label = "largest singular value of a layer, at the task's end"
-    curves(axes[1], {name: this.values(name, "spectral_norm_max") for name in this.runs}, label, fresh)
-    axes[1].set_yscale("log")
-    plain_numbers(axes[1].yaxis)
+    axis = next(following)
+    curves(axis, {name: this.values(name) for name in this.runs}, f"mean {in_words(this.measure)}", fresh)
+    axis.set_title("how well each task is learned", fontsize="medium")
+    axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+    axis.legend(frameon=False, fontsize="small")
+    if this.has_norms:
+        axis = next(following)
+        curves(axis, {name: this.values(name, NORM) for name in this.runs}, "σ₁ at the task's end", fresh)
+        axis.set_title("the largest singular value of a layer", fontsize="medium")
+        axis.set_yscale("log")
+        plain_numbers(axis.yaxis)
     if this.attributed is not None:
-        bars(axes[2], this.attributed)
+        bars(next(following), this.attributed)
     for axis in axes:
         axis.grid(alpha=0.25)
     figure.suptitle(title)
@@ -59,8 +64,8 @@ def bars(axis: Axes, attributed: Attributed) -> None:
     if found.shares:
         axis.axvline(1, color="black", linestyle="--", linewidth=1)
         axis.set(xlabel="share of the gap to a fresh agent")
-        about = "made fresh at the switch"
+        about = "what alone is made fresh"
     else:
         axis.set(xlabel=f"mean {in_words(attributed.measure)}")
-        about = "no sure gap; made fresh at the switch"
-    axis.set_title(f"{about}\n{attributed.where}", fontsize="medium")
+        about = "no sure gap; what is made fresh"
+    axis.set_title(f"{about}, {attributed.where}", fontsize="medium")

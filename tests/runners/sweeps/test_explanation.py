@@ -14,7 +14,7 @@ from neoteny.runners.sweeps.explanation import explain, sentences
 NEW, OLD = [200.0, 210.0, 190.0], [10.0, 9.0, 11.0]
 
 
-def tasks(folder: Path, name: str, returns: list[list[float | None]], norm: float = 2.0) -> None:
+def tasks(folder: Path, name: str, returns: list[list[float | None]], norm: float | None = 2.0) -> None:
     """Runs of one method: returns by seed and task; the norm doubles at every task."""
     for seed, row in enumerate(returns):
         file = folder / name / f"seed-{seed}" / "tasks.csv"
@@ -23,7 +23,8 @@ def tasks(folder: Path, name: str, returns: list[list[float | None]], norm: floa
             writer = csv.writer(lines)
             writer.writerow(["step", "task", "name", "headline", "return_mean", "spectral_norm_max"])
             writer.writerows(
-                (10 * i, i, "T", "return", "" if mean is None else mean, norm * 2**i) for i, mean in enumerate(row)
+                (10 * i, i, "T", "return", "" if mean is None else mean, norm and norm * 2**i)
+                for i, mean in enumerate(row)
             )
 
 
@@ -108,12 +109,12 @@ def test_what_is_left_out_is_said(runs: Path, capsys: pytest.CaptureFixture[str]
 
 def test_without_returns_or_fresh_agents(tmp_path: Path) -> None:
     folder = tmp_path / "env"
-    tasks(folder, "ppo-none", [[3, None], [4, None]])
+    tasks(folder, "ppo-none", [[3, None], [4, None]], norm=None)
     tasks(folder, "ppo-l2", [[3, 8], [4, 9]])
     loss, _, helps = sentences(explain(folder))
     assert "not known" in loss
     assert "no fresh agents" in loss
-    assert "8.5 [8, 9] with l2" in helps
+    assert "8.5 [8, 9] with l2: none" in helps
     assert program.main([str(folder)]) == 0
 
 

@@ -9,9 +9,7 @@ import pytest
 
 from neoteny.runners import explain, sweep
 
-THIN = (
-    "--experiment plasticity --reg none --seeds 1 --num-tasks 7 --steps-per-task 600 --jobs 2 --out runs/thin".split()
-)
+THIN = "--experiment plasticity --reg none --seeds 1 --num-tasks 7 --steps-per-task 400 --jobs 1 --out runs/thin".split()
 
 
 @pytest.mark.slow
@@ -22,8 +20,8 @@ def test_thin_plasticity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
     said = capfd.readouterr()
     assert "2 of 2 runs are complete." in said.out
     assert "1 of 1 attributions are complete." in said.out
-    assert "2/2  runs/thin/cartpole-rotate,steps_per_task=600/ppo-trac" in said.err
-    folder = Path("runs/thin/cartpole-rotate,steps_per_task=600")
+    assert "2/2  runs/thin/cartpole-rotate,steps_per_task=400/ppo-trac" in said.err
+    folder = Path("runs/thin/cartpole-rotate,steps_per_task=400")
     assert {path.name for path in folder.iterdir()} == {"ppo-trac-none", "ppo-trac,fresh-none"}
     with (folder / "ppo-trac-none/seed-0/attribution/task-0007/trials.csv").open(newline="") as lines:
         made = {(row["intervention"], row["trial"]) for row in csv.DictReader(lines)}
