@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking attribution experts clean plasticity results
+.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz clean plasticity results
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,6 +51,14 @@ attribution: $(INSTALLED)  ## agents damaged on purpose: is the damaged part nam
 
 experts: $(INSTALLED)  ## how often Meta-World's scripted policies succeed in cw10's tasks, and random actions, in ten minutes
 	EXPERTS=10 $(BIN)/python -m pytest -s tests/envs/test_metaworld_success.py
+
+rliable:  ## the numbers of the library rliable that tests compare with, anew; in an environment of its own, in two minutes
+	$(PYTHON) -m venv build/rliable
+	build/rliable/bin/python -m pip install --quiet --disable-pip-version-check rliable==1.2.0 'pandas<3'
+	build/rliable/bin/python tests/runners/reports/rliable_numbers.py
+
+fuzz: $(INSTALLED)  ## 10,000 checkpoints, damaged and forged: none may do more than be refused, in ten minutes
+	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 3600 tests/agents/test_mutated_checkpoints.py
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from stable_baselines3.common.buffers import BaseBuffer
 from torch import Tensor, nn
 
+from neoteny.agents.durable import put_in_place
 from neoteny.plasticity import Compose, Method
 
 #: Base classes of what a file may name: networks and their parts, optimizers, buffers, methods.
@@ -148,13 +148,13 @@ def _decode_space(space: Any, tensors: Mapping[str, Tensor]) -> spaces.Space[Any
 
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
-    """Write ``record`` (nested data with tensors) to ``path`` atomically."""
+    """Write ``record`` (nested data with tensors) to ``path``: whole and on disk, or not at all."""
     tensors: dict[str, Tensor] = {}
     plain = {key: encode(value, tensors, key) for key, value in record.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata={FORMAT: json.dumps(plain)})
-    os.replace(part, path)
+    put_in_place(part, path)
 
 
 def read(path: Path, leave: Collection[str] = ()) -> dict[str, Any]:

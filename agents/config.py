@@ -102,7 +102,7 @@ class AgentConfig:
     #: Settings that are not arguments of the algorithm's constructor, but are applied elsewhere.
     elsewhere: ClassVar[tuple[str, ...]] = ("num_envs", "network", "normalize", "optimizer")
 
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 1e-3
     gamma: Fraction = 0.99
     num_envs: PositiveInt = 1
     network: Network = Network()

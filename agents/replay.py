@@ -85,7 +85,7 @@ def refill(buffer: ReplayBuffer, state: Mapping[str, Any]) -> None:
     if size != state["size"] or ours.keys() != state["arrays"].keys():
         raise CheckpointError(
             f"the replay buffer in the file holds {state['size'][0]} steps of {state['size'][1]} environments "
-            f"({', '.join(state['arrays'])}), this agent's {size[0]} of {size[1]} ({', '.join(ours)})"
+            f"({', '.join(map(str, state['arrays']))}), this agent's {size[0]} of {size[1]} ({', '.join(ours)})"
         )
     for name, array in state["arrays"].items():
         ours[name][: len(array)] = array

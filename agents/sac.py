@@ -42,7 +42,7 @@ class SACConfig(OffPolicyConfig):
 
     policy: ClassVar[Any] = "SoftActorCritic"
 
-    learning_rate: PositiveFloat = 3e-4
+    learning_rate: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 3e-4
     network: Network = Network(hidden=(256, 256))
     buffer_size: PositiveInt = 1_000_000
     learning_starts: NonNegativeInt = 10_000

@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_device
 
 from neoteny.agents import checkpoint, normalization
+from neoteny.agents.bounds import Bounded
 from neoteny.agents.checkpoint import CheckpointError
 from neoteny.agents.replay import filled, refill
 from neoteny.agents.switch import AtSwitch
@@ -23,8 +24,21 @@ from neoteny.plasticity import Method
 #: One method for the whole agent, or one per role; None or a missing role for no method.
 Reg = Method | Mapping[str, Method | None] | None
 
-#: The required entries of a file, see :meth:`Saved.save`.
-RECORD = ("arguments", "needed", "reg", "spaces", "n_envs", "attributes", "modules", "variables", "methods")
+#: The required entries of a file, see :meth:`Saved.save`, and what they are.
+RECORD: dict[str, type | tuple[type, ...]] = {
+    "arguments": dict,
+    "needed": list,
+    "reg": (Method, dict, type(None)),
+    "spaces": list,
+    "n_envs": int,
+    "attributes": dict,
+    "modules": dict,
+    "variables": dict,
+    "methods": dict,
+}
+
+#: What an attribute may be to be saved, and loaded, as it is.
+PLAIN = (bool, int, float, str, type(None), np.bool, np.integer, np.floating)
 
 #: Arguments that belong to the process and not to the agent. They are never saved.
 TRANSIENT = ("env", "device", "_init_setup_model", "tensorboard_log")
@@ -66,15 +80,13 @@ class Saved(BaseAlgorithm):
         modules, variables = self._get_torch_save_params()
         normalizer = self._vec_normalize_env
         replay_buffer = self.replay_buffer if replay and isinstance(self, OffPolicyAlgorithm) else None
-        plain = (bool, int, float, str, type(None), np.bool, np.integer, np.floating)
-        elsewhere = {*self._excluded_save_params(), *TRANSIENT, "n_envs", "start_time"}
         record = {
             "arguments": arguments,
             "needed": needed,
             "reg": self.reg if self.reg is None or isinstance(self.reg, Method) else dict(self.reg),
             "spaces": [self.observation_space, self.action_space],
             "n_envs": self.n_envs,
-            "attributes": {k: v for k, v in vars(self).items() if isinstance(v, plain) and k not in elsewhere},
+            "attributes": self._plain(vars(self)),
             "modules": {name: recursive_getattr(self, name).state_dict() for name in modules},
             "variables": {name: recursive_getattr(self, name) for name in variables},
             "methods": {name: method.state_dict() for name, method in self.methods.items()},
@@ -109,25 +121,37 @@ class Saved(BaseAlgorithm):
         record = checkpoint.read(_with_suffix(path), () if replay else ("replay",))
         if absent := [key for key in RECORD if key not in record]:
             raise CheckpointError(f"{path}: not a saved agent (it has no {absent[0]})")
+        if wrong := [key for key, kind in RECORD.items() if not isinstance(record[key], kind)]:
+            raise CheckpointError(f"{path}: not a saved agent ({wrong[0]} is {record[wrong[0]]!r:.60})")
         if missing := [key for key in record["needed"] if key not in arguments]:
             raise CheckpointError(
                 f"{path}: {missing[0]} was not data and is not in the file; pass it: load(..., {missing[0]}=...)"
             )
+        try:
+            return cls._made_from(record, env, device, arguments)
+        except Exception as error:
+            raise CheckpointError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+    @classmethod
+    def _made_from(
+        cls, record: Mapping[str, Any], env: GymEnv | None, device: torch.device | str, arguments: Mapping[str, Any]
+    ) -> Self:
+        """The agent in a file's record."""
         kept = {key: record.get(key) for key in ("reg", "at_switch")}
-        settings = record["arguments"] | kept | arguments | {"_init_setup_model": False, "reg": kept["reg"]}
-        agent = cls(env=env, device=get_device(device), **settings)
-        observation_space, action_space = record["spaces"]
-        if env is not None:
-            check_for_correct_spaces(agent.get_env() or env, observation_space, action_space)
-        else:
-            agent.observation_space, agent.action_space, agent.n_envs = (
-                observation_space,
-                action_space,
-                record["n_envs"],
-            )
-        attributes = {k: v for k, v in record["attributes"].items() if k.removeprefix("_") not in arguments}
-        vars(agent).update(attributes)  # some set-ups read derived settings, but all overwrite counters: again below
-        agent._setup_model()
+        written = {key: value for key, value in record["arguments"].items() if key not in TRANSIENT}
+        settings = written | kept | dict(arguments) | {"_init_setup_model": False, "reg": kept["reg"]}
+        with Bounded(record["modules"]):
+            agent = cls(env=env, device=get_device(device), **settings)
+            observation_space, action_space = record["spaces"]
+            if env is not None:
+                check_for_correct_spaces(agent.get_env() or env, observation_space, action_space)
+            else:
+                agent.observation_space, agent.action_space = observation_space, action_space
+                agent.n_envs = record["n_envs"]
+            attributes = agent._plain(record["attributes"])
+            attributes = {k: v for k, v in attributes.items() if k.removeprefix("_") not in arguments}
+            vars(agent).update(attributes)  # some set-ups read derived settings, but all overwrite counters: again
+            agent._setup_model()
         vars(agent).update(attributes)
         agent.set_parameters(record["modules"], exact_match=True, device=device)
         for name, value in record["variables"].items():
@@ -137,18 +161,24 @@ class Saved(BaseAlgorithm):
         if "reg" in arguments:
             agent.reg = arguments["reg"]
             agent._attach_methods()
-        agent._restore_experience(record, path)
+        agent._restore_experience(record)
         return agent
 
-    def _restore_experience(self, record: Mapping[str, Any], path: str | Path) -> None:
+    def _plain(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Those attributes that are saved and loaded as they are: numbers and texts, none of the process's own."""
+        elsewhere = {*self._excluded_save_params(), *TRANSIENT, "n_envs", "start_time"}
+        return {
+            key: value
+            for key, value in attributes.items()
+            if isinstance(value, PLAIN) and key not in elsewhere and isinstance(getattr(type(self), key, None), PLAIN)
+        }
+
+    def _restore_experience(self, record: Mapping[str, Any]) -> None:
         """Restore normalization statistics and replay buffer, if the file has them and the agent uses them."""
         if self._vec_normalize_env is not None and record.get("normalization"):
             normalization.restore(self._vec_normalize_env, record["normalization"])
         if isinstance(self, OffPolicyAlgorithm) and self.replay_buffer is not None and record.get("replay"):
-            try:
-                refill(self.replay_buffer, record["replay"])
-            except CheckpointError as error:
-                raise CheckpointError(f"{path}: {error}") from error
+            refill(self.replay_buffer, record["replay"])
 
 
 def _with_suffix(path: str | Path) -> Path:

@@ -103,7 +103,14 @@ class _Loader(yaml.SafeLoader):
     """``1e5`` and ``2.5e6`` are whole numbers and ``1e-3`` is a real one, where YAML 1.1 has three strings."""
 
 
-def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    """``1:30`` is no 90."""
+    return str(node.value) if ":" in node.value else int(loader.construct_yaml_int(node))
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float | str:
+    if ":" in node.value:
+        return str(node.value)
     value = loader.construct_yaml_float(node)
     return int(value) if "e" in node.value.lower() and value.is_integer() else value
 
@@ -116,15 +123,30 @@ _EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$")
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 _Loader.add_constructor("tag:yaml.org,2002:float", _number)
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+
+#: A YAML text may hold so many values; anchors can make a short one endless.
+VALUES = 1_000_000
 
 
 def parse_yaml(text: str) -> Any:
     """What a YAML text says.
 
     Raises:
-        yaml.YAMLError, ValueError: it is not YAML.
+        yaml.YAMLError, ValueError: it is not YAML, or too much of it.
     """
-    return yaml.load(text, _Loader)
+    try:
+        data = yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    waiting, count = [data], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > VALUES:
+            raise ValueError(f"it holds more than {VALUES:,} values, or an anchor that holds itself")
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return data
 
 
 def dump_yaml(data: Any) -> str:

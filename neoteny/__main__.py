@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import platform
+import signal
 import sys
+import threading
 from importlib import import_module, metadata
+from types import ModuleType
 
 import neoteny
 
@@ -37,14 +40,24 @@ def version() -> str:
     return "\n".join(found)
 
 
+def _load(module: str) -> ModuleType:
+    """Import a program; Ctrl-C ends that without a traceback."""
+    gc.disable()
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL) if is_main else None
+    program = import_module(module)
+    if before is not None:
+        signal.signal(signal.SIGINT, before)
+    gc.freeze()  # what was imported is no garbage: looking for it takes a third of the time of a --help
+    gc.enable()
+    return program
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv``; the exit code."""
     first, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if first in COMMANDS:
-        gc.disable()
-        program = import_module(COMMANDS[first][0])
-        gc.freeze()  # what was imported is no garbage: looking for it takes a third of the time of a --help
-        gc.enable()
+        program = _load(COMMANDS[first][0])
         return int(program.main(rest, prog=f"neoteny {first}"))
     listed = "\n".join(f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items())
     parser = argparse.ArgumentParser(

@@ -70,6 +70,7 @@ def test_the_map_leads_to_every_example_and_to_files_that_are_there():
         "a-network",
         "a-method",
         "a-metric",
+        "a-callback",
         "a-program",
     }
     assert set(re.findall(r"extending\.md#([a-z-]+)", ARCHITECTURE)) == wanted
@@ -136,7 +137,7 @@ def test_an_agent_and_a_method_by_class_in_a_sweep(examples, monkeypatch, capsys
 def test_a_method_that_remembers(examples):
     """Its attributes are in the checkpoint."""
     train(*TINY, "--reg", "my_noise:Noise", "--agent.n_steps", "32", "--num-envs", "4")
-    (agent,) = Path("runs").rglob("checkpoints/*.safetensors")
+    agent = max(Path("runs").rglob("checkpoints/*.safetensors"))
     with safe_open(agent, "pt") as file:
         counts = [file.get_tensor(name) for name in file.keys() if name.endswith("Noise.count:int")]  # noqa: SIM118
     assert [count.item() > 0 for count in counts] == [True]
@@ -151,6 +152,12 @@ def test_a_metric_is_logged_and_changes_nothing(examples):
     assert float(rows[1][-1]["weight_norm/action_net.weight"]) > 0
     common = [name for name in rows[0][0] if not name.startswith("time/")]
     assert [[row[name] for name in common] for row in rows[0]] == [[row[name] for name in common] for row in rows[1]]
+
+
+def test_a_callback_is_called(examples):
+    train(*TINY, "--agent.n_steps", "32", "--num-envs", "4", "--callback", "my_callback:StopEarly")
+    (table,) = Path("runs").rglob("progress.csv")
+    assert all(row["mine/ended"] for row in csv.DictReader(table.open(newline="")))
 
 
 def test_a_network_of_ones_own(examples):

@@ -15,14 +15,15 @@ from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari
 from neoteny.envs.backends.base import Backend, Step
 from neoteny.envs.backends.faults import EnvironmentFault
 from neoteny.envs.backends.missions import MissionBackend, overlooked
-from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids
+from neoteny.envs.backends.pool import EnvPoolBackend, envpool_ids, pool_limit
 from neoteny.envs.backends.python import AsyncBackend, GymnasiumBackend, VectorBackend, importable, vector_class
 from neoteny.envs.suites import extras
 from neoteny.envs.tasks import Task
 
 __all__ = [
     "BACKENDS", "AsyncBackend", "AtariBackend", "Backend", "EnvPoolBackend", "EnvironmentFault", "GymnasiumBackend",
-    "Step", "VectorBackend", "check_alike", "envpool_ids", "make_backend", "overlooked", "why_not_rendered",
+    "Step", "VectorBackend", "check_alike", "choose", "envpool_ids", "make_backend", "overlooked", "time_limit",
+    "why_not_rendered",
 ]  # fmt: skip
 
 log = logging.getLogger("neoteny.envs")
@@ -80,8 +81,8 @@ def why_not_rendered(task: Task) -> str:
     return "it does not render as rgb_array" if known else ""
 
 
-def _choose(task: Task) -> str:
-    """The name of the backend for the task.
+def choose(task: Task) -> str:
+    """The name of the backend for the task, of :data:`BACKENDS`.
 
     Raises:
         ConfigError: there is no such environment, or the forced backend does not have it.
@@ -116,6 +117,20 @@ def _choose(task: Task) -> str:
     return name
 
 
+def time_limit(task: Task) -> int | None:
+    """The steps after which an episode is cut, where that is known without making the environment.
+
+    Raises:
+        ConfigError: as of :func:`choose`.
+    """
+    limit = task.kwargs.get("max_episode_steps")
+    if limit is None and choose(task) == "envpool":
+        limit = pool_limit(task)
+    elif limit is None:
+        limit = gym.registry[task.env.rpartition(":")[2]].max_episode_steps
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
 def make_backend(
     task: Task,
     num_envs: int,
@@ -146,7 +161,7 @@ def make_backend(
     """
     if render_mode:
         task = dataclasses.replace(task, kwargs={**task.kwargs, "render_mode": render_mode})
-    name = _choose(task)
+    name = choose(task)
     if render_mode and (why := why_not_rendered(task)):
         raise ConfigError(f"render_mode: {task.env}: {why}")
     backend = AtariBackend if name in ("envpool", "vector") and is_atari(task.env) else BACKENDS[name]

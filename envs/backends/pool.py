@@ -26,6 +26,13 @@ def envpool_ids() -> frozenset[str]:
     return frozenset(envpool.list_all_envs())
 
 
+def pool_limit(task: Task) -> Any:
+    """The time limit of EnvPool's environment, in steps."""
+    import envpool
+
+    return envpool.make_spec(task.env, **task.kwargs).config.max_episode_steps
+
+
 class EnvPoolBackend(Sealed):
     """Trajectories do not depend on the number of threads. Dict observations become one flat vector."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from gymnasium.vector import AsyncVectorEnv
 
 from neoteny.envs.backends.faults import EnvironmentFault
+from neoteny.envs.backends.orphans import no_orphan
 
 #: Seconds that processes are given to close their environments, once one of them has failed.
 GRACE = 5.0
@@ -24,6 +25,9 @@ class Workers(AsyncVectorEnv):
     """
 
     timeout = 300.0
+
+    def __init__(self, env_fns: Sequence[Callable[[], Any]], **options: Any):
+        super().__init__([no_orphan(make) for make in env_fns], **options)
 
     def step(self, actions: Any) -> Any:
         def ask() -> Any:

@@ -8,15 +8,18 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from neoteny import configs
 from neoteny.envs.tasks import labels
 from neoteny.envs.tasks.task import STRICT, Segment, Task, Visit
+
+#: An agent can be trained on so many tasks, one after the other; an endless sequence has more.
+MOST_VISITS = 10_000
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -65,15 +68,24 @@ class TaskSequence:
         """The same sequence with another budget per task, or with ``num_tasks`` visits (cycling as needed).
 
         Raises:
-            ConfigError: one of them is less than 1.
+            ConfigError: one of them is less than 1, or there are too many tasks.
         """
         for setting, value in (("steps_per_task", steps_per_task), ("num_tasks", num_tasks)):
             if value is not None and value < 1:
                 raise configs.ConfigError(f"{setting}: at least 1 is needed, got {value}")
+        if (num_tasks or 0) > MOST_VISITS:
+            raise configs.ConfigError(f"num_tasks: at most {MOST_VISITS:,} tasks can be learned, got {num_tasks:,}")
         tasks = self.tasks
         if steps_per_task is not None:
             tasks = tuple(dataclasses.replace(task, steps=steps_per_task) for task in tasks)
         return dataclasses.replace(self, tasks=tasks, num_tasks=num_tasks or self.num_tasks)
+
+    @model_validator(mode="after")
+    def _has_an_end_in_sight(self) -> Self:
+        if (self.length or 0) > MOST_VISITS:
+            setting = "num_tasks" if self.num_tasks else "cycles"
+            raise ValueError(f"{setting}: at most {MOST_VISITS:,} tasks can be learned, got {self.length:,}")
+        return self
 
     @property
     def length(self) -> int | None:

@@ -63,6 +63,16 @@ parse_numbers.__name__ = "list of numbers"
 parse_value.__name__, parse_count.__name__ = "YAML", "int"  # what argparse calls them in errors
 
 
+class More(argparse.Action):
+    """An option with several words, which may be given several times: the first time replaces the default."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, (*(() if before is self.default else before), *values))
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with the nearest option suggested for one that does not exist."""
 
@@ -201,7 +211,9 @@ def _add_run(parser: Parser) -> None:
         if field.default is False:
             group.add_argument(option, action="store_true", help=documented[field.name])
         elif isinstance(field.default, tuple):
-            group.add_argument(option, nargs="+", default=field.default, metavar="X", help=documented[field.name])
+            group.add_argument(
+                option, nargs="+", action=More, default=field.default, metavar="X", help=documented[field.name]
+            )
         else:
             read = parse_value if isinstance(field.default, int) else str
             group.add_argument(option, type=read, default=field.default, metavar="X", help=documented[field.name])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib.util
 import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from gymnasium.spaces import Box
-from pydantic import ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -19,11 +21,15 @@ from neoteny.agents import AGENTS, Continual
 from neoteny.configs import ConfigError, class_name
 from neoteny.envs import SHIFTS, ContinualVecEnv, Segment, Shift, TaskSequence, Visit
 from neoteny.envs.shifts import describe
+from neoteny.runners.experiments.callbacks import find_callback
 from neoteny.runners.experiments.regs import Reg, settings
 from neoteny.runners.measures import chosen, find_metric
 
 #: Tasks of so many environment steps are long enough for the probe, unless the run says otherwise.
 PROBED = 1_000_000
+
+#: Bytes of a label in a folder's name, which may have two of them; file systems take 255.
+LONGEST = 120
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -49,6 +55,10 @@ class Run:
             tasks) times evaluate_episodes games.
         evaluate_episodes: games of each of these evaluations.
         metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
+        callback: stable-baselines3 callbacks of your own, as module:Class, made without arguments; the option can be
+            given several times. One that returns False stops the run, which the same command goes on with from the
+            last checkpoint.
+        wandb: the project on Weights & Biases that gets all that TensorBoard gets; needs pip install 'neoteny[wandb]'.
         instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
             policy, updates, switch. Training is the same with and without.
         probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
@@ -59,12 +69,14 @@ class Run:
     device: str = "auto"
     out: str = "runs"
     fresh: bool = False
-    threads: PositiveInt = 1
+    threads: Annotated[PositiveInt, Field(le=1024)] = 1
     precision: Literal["highest", "high", "medium"] = "highest"
     segment_steps: PositiveInt = 200_000
     timeout: PositiveFloat = 300.0
     probe: Literal["auto", "on", "off"] = "auto"
     metrics: tuple[str, ...] = ()
+    callback: tuple[str, ...] = ()
+    wandb: str | None = None
     keep_agents: bool = False
     evaluate_all: bool = False
     evaluate_episodes: PositiveInt = 20
@@ -75,6 +87,13 @@ class Run:
     def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             find_metric(name)
+        return names
+
+    @field_validator("callback")
+    @classmethod
+    def _are_callbacks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            find_callback(name)
         return names
 
     @field_validator("instruments")
@@ -121,8 +140,8 @@ class Experiment:
     def folder(self) -> Path:
         """Where the run's files are: out/env/agent-reg/seed-s."""
         fresh = ",fresh" if self.run.fresh else ""
-        name = f"{self.labels['agent']}{fresh}-{self.labels['reg']}"
-        return Path(self.run.out) / self.labels["env"] / name / f"seed-{self.run.seed}"
+        name = f"{short(self.labels['agent'])}{fresh}-{short(self.labels['reg'])}"
+        return Path(self.run.out) / short(self.labels["env"]) / name / f"seed-{self.run.seed}"
 
     @property
     def device(self) -> torch.device:
@@ -152,16 +171,20 @@ class Experiment:
         Raises:
             ConfigError: one cannot be made, or not rendered.
         """
-        return ContinualVecEnv(
-            self.sequence,
-            num_envs or self.agent.num_envs,
-            self.run.seed,
-            segment_steps=self.run.segment_steps,
-            multiple_of=self.rollout,
-            advance=False,
-            timeout=self.run.timeout,
-            render_mode=render_mode,
-        )
+        count = num_envs or self.agent.num_envs
+        try:
+            return ContinualVecEnv(
+                self.sequence,
+                count,
+                self.run.seed,
+                segment_steps=self.run.segment_steps,
+                multiple_of=self.rollout,
+                advance=False,
+                timeout=self.run.timeout,
+                render_mode=render_mode,
+            )
+        except MemoryError as error:
+            raise ConfigError(f"agent.num_envs: {count} environments need more memory than there is") from error
 
     def as_seen(self, env: ContinualVecEnv) -> VecEnv:
         """The environments as the agent sees them: normalized, where its settings say so.
@@ -189,7 +212,7 @@ class Experiment:
         settings = self.agent.arguments()
         try:
             return self.algorithm(env=seen, reg=self.reg, seed=seed, device=self.device, **settings)
-        except (ValueError, AssertionError, TypeError) as error:
+        except (ValueError, AssertionError, TypeError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error
 
@@ -203,9 +226,13 @@ class Experiment:
         """Whatever can only be known by asking the machine.
 
         Raises:
-            ConfigError: the device is not there, or the folder cannot be written.
+            ConfigError: the device or wandb is not there, or the folder cannot be written.
         """
         find_device(self.run.device)
+        if "\0" in str(self.folder):
+            raise ConfigError(f"--out: {str(self.folder)!r} cannot be written (a path has no null bytes)")
+        if self.run.wandb is not None and importlib.util.find_spec("wandb") is None:
+            raise ConfigError("--wandb: the package wandb is not installed: pip install 'neoteny[wandb]'")
         try:
             parent = self.folder.absolute()
             while not parent.exists():
@@ -215,6 +242,13 @@ class Experiment:
             raise ConfigError(f"--out: {self.folder} cannot be written ({error.strerror})") from error
         if not writable:
             raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
+
+
+def short(name: str) -> str:
+    """A label that a file system takes: one that is too long ends in a hash of the whole, which config.yaml has."""
+    if len(name.encode()) <= LONGEST:
+        return name
+    return name.encode()[: LONGEST - 9].decode(errors="ignore") + "~" + hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def find_device(name: str) -> torch.device:

@@ -21,7 +21,13 @@ GROUPS: dict[str, str] = {
     "policy": "the policy's entropy, and its churn by the updates on one rollout",
     "value": "churn of the values by the updates on one rollout",
     "switch": "on the first rollout of a visit",
+    "actor": "the worst over the actor's layers",
+    "critic": "the worst over the critic's layers",
+    "encoder": "the worst over the layers of an encoder that actor and critic share",
 }
+
+#: The groups whose numbers are each of one layer.
+OF_LAYERS = frozenset(name for name, what in GROUPS.items() if what.endswith(" layer"))
 
 #: Columns of tasks.csv at a task's end: the worst over layers.
 COLUMNS: dict[str, tuple[str, Callable[[Iterable[float]], float]]] = {
@@ -42,3 +48,20 @@ def summary(found: Mapping[str, float]) -> dict[str, float]:
         if values:
             row[column] = math.nan if any(map(math.isnan, values)) else worst(values)
     return row
+
+
+def by_network(found: Mapping[str, float], network_of: Callable[[str], str]) -> dict[str, float]:
+    """What instruments read of layers, the worst of each network: ``actor/spectral_norm_max`` and so on.
+
+    Args:
+        found: what instruments read.
+        network_of: a layer's network, by the layer's name.
+    """
+    parts: dict[str, dict[str, float]] = {}
+    for key, value in found.items():
+        group, _, name = key.partition("/")
+        if group in OF_LAYERS:
+            parts.setdefault(network_of(name), {})[key] = value
+        elif group == "gradient_diversity":
+            parts.setdefault(name, {})[key] = value
+    return {f"{network}/{name}": value for network, part in parts.items() for name, value in summary(part).items()}

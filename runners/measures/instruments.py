@@ -41,6 +41,12 @@ def trained(agent: Continual) -> set[int]:
     return {id(p) for p in held if p.requires_grad}
 
 
+def network_of(agent: Continual, layer: str) -> str:
+    """The network that a layer is in: ``actor``, ``critic`` or, if both use it, ``encoder``."""
+    shared = getattr(agent.policy, "share_features_extractor", False) and layer.startswith("features_extractor.")
+    return "encoder" if shared else agent.role(layer)
+
+
 def trained_layers(agent: Continual) -> list[Layer]:
     """The matrices that an agent trains."""
     held = trained(agent)
@@ -56,6 +62,7 @@ class Look:
         batch: states of that rollout, or of the replay buffer; None where there are none.
         before: what the networks said in these states before the updates; None if that is not known.
         weights: the weights of :attr:`layers` before the updates, by name.
+        spectra: all singular values of :attr:`layers`, by name, where they were asked for.
         left_out: what could not be read, with the reason.
         rng: for what is drawn.
     """
@@ -65,6 +72,7 @@ class Look:
         self.batch: Batch | None = None
         self.before: Outputs | None = None
         self.weights: dict[str, Tensor] = {}
+        self.spectra: dict[str, Tensor] = {}
         self.left_out: dict[str, str] = {}
 
     @classmethod
@@ -127,7 +135,7 @@ def spectra(look: Look) -> dict[str, float]:
     """Of every trained matrix, by its layer's name, what its singular values say."""
     found = {}
     for name, layer in look.layers.items():
-        values = singular_values(layer.matrix)
+        values = look.spectra[name] = singular_values(layer.matrix)
         found[f"spectral_norm/{name}"] = float(values[0])
         found[f"condition_number/{name}"] = condition_number(values)
         found[f"stable_rank/{name}"] = stable_rank(values)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from neoteny import configs
 from neoteny.agents import Continual
@@ -41,10 +42,14 @@ class Panel:
     Args:
         names: of the instruments, see :func:`chosen`.
         seed: of the run: what is drawn depends on it and on the agent's step.
+
+    Attributes:
+        spectra: all singular values of each trained matrix at the last look, by the layer's name.
     """
 
     def __init__(self, names: Sequence[str], seed: int):
         self.names, self.seed = chosen(names), seed
+        self.spectra: Mapping[str, Tensor] = {}
         self._look: Look | None = None
         self._told: set[str] = set()
 
@@ -72,6 +77,7 @@ class Panel:
             for name, instrument in INSTRUMENTS.items():
                 if name in self.names:
                     found |= instrument(look)
+            self.spectra = look.spectra
             self._tell(look)
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ HEADLINES = {"return": "return", "game": "score", "success": "success", "reward-
 def in_words(measure: str) -> str:
     """A measure's name as people read it."""
     return measure.replace("_", " ")
+
+
+CURVES = ("return", "score", "success")
 
 
 class VisitMeasures:
@@ -31,13 +35,15 @@ class VisitMeasures:
         state = state or {}
         cuts: Sequence[int] = state.get("cuts", ())
         ended: Mapping[str, Any] = state.get("ended", {})
-        self.curves = {name: Curve(ended.get(name, ()), cuts) for name in ("return", "score", "success")}
+        ages: Mapping[str, Any] = state.get("ages", {})
+        self.curves = {name: Curve(ended.get(name, ()), cuts, ages.get(name, ())) for name in CURVES}
         self.rate = Rate(state.get("rate", ()))
 
     def state(self) -> dict[str, Any]:
         """What the constructor takes, to go on in another process."""
         ended = {name: curve.ended for name, curve in self.curves.items()}
-        return {"ended": ended, "cuts": self.curves["return"].cuts, "rate": self.rate.stretches}
+        ages = {name: curve.ages for name, curve in self.curves.items()}
+        return {"ended": ended, "cuts": self.curves["return"].cuts, "ages": ages, "rate": self.rate.stretches}
 
     def add(self, now: int, info: Mapping[str, Any]) -> dict[str, float]:
         """Count what ``info`` says that an environment's step ``now`` has ended. Returns it, by name."""
@@ -53,13 +59,18 @@ class VisitMeasures:
                 self.curves["success"].add(now, game["l"], found["success"])
         return found
 
-    def cut(self, now: int) -> None:
-        """The running episodes are cut at step ``now``; the last cut is the end of the visit."""
-        for curve in self.curves.values():
-            curve.cut(now)
+    def cut(self, now: int, ages: tuple[int, int] = (0, 0)) -> None:
+        """The running episodes are cut at step ``now``; the last cut is the end of the visit.
+
+        Args:
+            now: in steps of one environment since the visit began.
+            ages: of the oldest running episode, and of the oldest game.
+        """
+        for name, curve in self.curves.items():
+            curve.cut(now, ages[name != "return"])
 
     def row(self) -> dict[str, Any]:
-        """The visit in tasks.csv: of each measure the mean of the curve, and that of its last tenth."""
+        """The visit in tasks.csv: what :meth:`Curve.summary` says of each measure."""
         found: dict[str, Any] = {
             "episodes": len(self.curves["return"].ended),
             "games": len(self.curves["score"].ended),
@@ -67,7 +78,7 @@ class VisitMeasures:
         measures: dict[str, Curve | Rate] = {**self.curves, "reward_rate": self.rate}
         for name, curve in measures.items():
             if name != "success" or self.curves["success"].ended:
-                found[f"{name}_mean"], found[f"{name}_final"] = curve.summary()
+                found |= {f"{name}_{key}": value for key, value in curve.summary().items()}
         return found | {"note": self._note(found)}
 
     def firsts(self, updated: int) -> dict[str, float | None]:
@@ -94,10 +105,12 @@ class VisitMeasures:
             return ""
         if not row["episodes"]:
             return "no episode came to its end"
-        longest = max(length for _, length, _ in self.curves["return"].ended)
+        curve = self.curves["return"]
+        longest = max(end - begin for begin, end in itertools.pairwise([0, *curve.cuts]))
+        by = "--segment-steps" if len(curve.cuts) > 1 else "the end of the task"
         return (
-            f"no stretch in which every episode could end: the longest of {row['episodes']} took {longest:.0f} steps, "
-            f"and all were cut after {self.curves['return'].cuts[0]}"
+            f"episodes take {curve.longest} steps or more and are cut after {longest} by {by}, so only short ones "
+            f"ended: {row['episodes']}, with a mean return of {row['return_of_ended']:.3f}"
         )
 
 

@@ -11,10 +11,10 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from neoteny import configs
+from neoteny.runners.dashboards import plain_numbers
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.reference import references
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
@@ -52,15 +52,6 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
     figure.suptitle(title)
     figure.savefig(file, dpi=130)
     plt.close(figure)
-
-
-def plain_numbers(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as 0.5, 2, 30 instead of powers of ten, between decades where there are few."""
-    low, high = axis.get_view_interval()
-    steps = (1, 2, 5) if high / low < 1000 else (1,)
-    axis.set_major_locator(LogLocator(subs=steps))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def short_names(names: Sequence[str], fresh: Sequence[str] = ()) -> dict[str, str]:

@@ -11,10 +11,8 @@ import numpy as np
 
 from neoteny import configs
 from neoteny.runners.measures import in_words
-from neoteny.runners.reports.scores import Runs, Scores, bounds, interval, resampled, scores
-
-#: A mean and the ends of its 95 % interval.
-Estimate = tuple[float, float, float]
+from neoteny.runners.reports.scores import Runs, Scores, interval, resampled, scores
+from neoteny.runners.reports.statistics import Estimate, bounds
 
 #: What the folders of fresh runs without a method are called, after the agent.
 FRESH = ",fresh-none"

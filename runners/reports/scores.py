@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from neoteny.runners.reports.statistics import Estimate, bounds
+
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 #: The rows of tasks.csv by seed; and those by method.
@@ -30,7 +32,7 @@ def scores(seeds: Seeds, column: str) -> Scores:
     return np.array([[float(row.get(column) or "nan") for row in rows[:tasks]] for rows in seeds.values()])
 
 
-def interval(values: Scores, draws: int = 5000) -> tuple[float, float, float]:
+def interval(values: Scores, draws: int = 5000) -> Estimate:
     """The mean over seeds and its 95 % bootstrap interval; ``values`` is (seeds) or (seeds × tasks), tasks averaged."""
     per_seed = values.reshape(len(values), -1).mean(1)
     return float(per_seed.mean()), *bounds(resampled(per_seed, draws=draws))
@@ -41,9 +43,3 @@ def resampled(per_seed: Scores, seed: int = 0, draws: int = 5000) -> Scores:
     rng = np.random.default_rng(seed)
     means: Scores = per_seed[rng.integers(0, len(per_seed), (draws, len(per_seed)))].mean(1)
     return means
-
-
-def bounds(means: Scores) -> tuple[float, float]:
-    """The middle 95 % of bootstrap means."""
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

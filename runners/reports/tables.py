@@ -13,8 +13,10 @@ from neoteny.runners.reports.scores import Runs, Scores, Seeds, interval, scores
 
 
 def show(values: Scores) -> str:
-    """The mean over seeds with its interval; of one seed there is none."""
+    """The mean over seeds with its interval; of one seed there is none. A dash where a seed has no value."""
     middle, low, high = interval(values)
+    if np.isnan(middle):
+        return "—"
     return f"{middle:.3f} [{low:.3f}, {high:.3f}]" if len(values) > 1 else f"{middle:.3f}"
 
 

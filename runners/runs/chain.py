@@ -7,6 +7,7 @@ checkpoint before: a run that is killed and started again gives the same numbers
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from stable_baselines3.common.logger import Logger
@@ -14,14 +15,17 @@ from stable_baselines3.common.logger import Logger
 from neoteny.agents import CheckpointError, Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import Segment
-from neoteny.runners.experiments import Experiment
+from neoteny.runners.dashboards import Switches
+from neoteny.runners.experiments import Experiment, make_callbacks
 from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.display import Display
 from neoteny.runners.runs.evaluations import Evaluations
-from neoteny.runners.runs.folder import RunFolder
+from neoteny.runners.runs.folder import RunFolder, Writing
+from neoteny.runners.runs.notices import notices
 from neoteny.runners.runs.recorder import Recorder
 from neoteny.runners.runs.segment import learn
-from neoteny.runners.runs.tables import Table
+
+log = logging.getLogger(__name__)
 
 
 class Chain:
@@ -39,6 +43,7 @@ class Chain:
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
+        self.callbacks = make_callbacks(experiment.run.callback)
         self.env = experiment.make_env()
         self.coverage = experiment.make_agent(self.env, 0).coverage()
         self.folder = RunFolder(experiment.folder, experiment.plain)
@@ -68,15 +73,19 @@ class Chain:
     def walk(self) -> Iterator[Segment]:
         """The segments that are coming, each once it is learned and written."""
         self.experiment.set_up_torch()
+        for line in notices(self.experiment) if self.coming else ():
+            log.info(line)
         try:
             agent = self._resume() if self.coming else None
-            with self.folder.writing() as (tasks, logger), self._display() as display:
+            with self.folder.writing() as writing, self._display() as display:
+                logger = writing.logger
                 self._evaluate(logger, display)
                 recorder = Recorder(self.experiment, display)
                 recorder.begin_visit(**self.folder.state["visit"])
+                shown = Switches(logger, recorder.headline, "/".join(self.experiment.folder.parts[-3:]))
                 for segment in self.coming:
-                    agent = learn(self.experiment, segment, agent, self.env, recorder, logger)
-                    self._close(segment, agent, recorder, logger, tasks)
+                    agent = learn(self.experiment, segment, agent, self.env, recorder, logger, self.callbacks)
+                    self._close(segment, agent, recorder, writing, shown)
                     self._evaluate(logger, display)
                     yield segment
         finally:
@@ -88,9 +97,10 @@ class Chain:
             self.evaluations.catch_up(logger, display)
 
     def _display(self) -> Display:
-        total = sum(segment.steps for segment in self.experiment.segments)
+        steps = [segment.steps for segment in self.experiment.segments]
         sequence = self.experiment.sequence
-        return Display(total, self.folder.state["step"], len(sequence.visits), HEADLINES[sequence.score])
+        done, headline = self.folder.state["step"], HEADLINES[sequence.score]
+        return Display(sum(steps), done, len(sequence.visits), headline, max(steps))
 
     def _resume(self) -> Continual | None:
         path = self.folder.agent
@@ -107,14 +117,15 @@ class Chain:
             raise ConfigError(f"--out: this run cannot go on: {error}; train anew, with another --out") from error
         return agent
 
-    def _close(self, segment: Segment, agent: Continual, recorder: Recorder, logger: Logger, tasks: Table) -> None:
+    def _close(self, segment: Segment, agent: Continual, recorder: Recorder, writing: Writing, shown: Switches) -> None:
         """Write what the segment has come to."""
+        logger = writing.logger
         step = self.folder.state["step"] + segment.steps
         recorder.end_segment()
         self.coverage = agent.coverage()
         if segment.ends_visit:
             row = recorder.row(step)
-            tasks.add(row)
+            writing.tasks.add(row)
             recorder.display.task_done(row)
             for key in row:
                 if key.endswith(("_mean", "_final")):
@@ -123,6 +134,8 @@ class Chain:
             if self.experiment.run.keep_agents:  # before the checkpoint, without which the segment is learned again
                 self.folder.keep(agent, segment.visit.index)
         logger.dump(step)
+        if segment.ends_visit:
+            shown.show(step, writing.tasks.rows, writing.progress.rows, segment is self.experiment.segments[-1])
         if agent.ep_info_buffer is not None:
             agent.ep_info_buffer.clear()
         state = {"segment": segment.index, "step": step, "visit": recorder.state()}

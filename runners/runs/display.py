@@ -24,13 +24,18 @@ from rich.text import Text
 
 from neoteny.plasticity.survey import ACTED_ON
 from neoteny.runners.measures import in_words, shown, transfer
+from neoteny.runners.runs.answers import answers
 
 #: A terminal with fewer columns than this shows less.
 WIDE = 120
 #: Seconds between two lines where there is no terminal.
 EVERY = 60
+#: Seconds after which the speed is known well enough to say what a kill would cost.
+KNOWN = 20
 #: The column with the tasks' names, and how narrow it may become.
 NAME, NAME_WIDTH = "environment", 18
+#: Marks a mean that is over the episodes that ended, and none of all that began.
+OF_ENDED = "*"
 #: The parts of a measure, and how their columns in tasks.csv end.
 WHEN = {"mean": "mean", "end": "final"}
 
@@ -51,12 +56,12 @@ class RateColumn(ProgressColumn):
 class Display:
     """The progress of a run: a live line on a terminal; elsewhere a line per task, and one a minute between."""
 
-    def __init__(self, total_steps: int, done_steps: int, visits: int, headline: str = "return"):
+    def __init__(self, total_steps: int, done_steps: int, visits: int, headline: str = "return", segment: int = 0):
         self.console = Console(file=sys.stderr, soft_wrap=True)
         self.visits = visits
         self.headline = in_words(headline)
         self.started = self.said = time.monotonic()
-        self.total, self.first = total_steps, done_steps
+        self.total, self.first, self.segment = total_steps, done_steps, segment
         whole = (BarColumn(bar_width=20), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TimeElapsedColumn())
         narrow = self.console.width < WIDE
         self.progress = Progress(
@@ -88,6 +93,8 @@ class Display:
             self.progress.update(self.bar, last=number(last_return))
         self.progress.update(self.bar, completed=steps)
         now = time.monotonic()
+        if self.segment and now - self.started >= KNOWN:
+            self._say_what_a_kill_costs((steps - self.first) / (now - self.started))
         if self.progress.disable and now - self.said >= EVERY:
             self.said = now
             rate = (steps - self.first) / (now - self.started)
@@ -95,14 +102,22 @@ class Display:
             seen = f", {self.headline} {number(last_return)}" if last_return is not None else ""
             self.say(f"{self.label}: step {steps:,} of {self.total:,}, {rate:,.0f} steps/s, {left} left{seen}")
 
+    def _say_what_a_kill_costs(self, rate: float) -> None:
+        """Once: that is up to a segment, which would be learned again."""
+        lost = f"{self.segment:,} steps, {timedelta(seconds=round(self.segment / rate))}" if rate else "a segment"
+        self.say(f"Stopped or killed, at most {lost} would be learned again; --segment-steps changes that")
+        self.segment = 0
+
     def say(self, line: str) -> None:
         self.progress.console.print(line, highlight=False)
 
     def task_done(self, row: dict[str, Any]) -> None:
         name = row["headline"]
+        mean, ended = row[f"{name}_mean"], row.get(f"{name}_of_ended", math.nan)
+        only = f" ({number(ended)} of what ended)" if math.isnan(mean) and not math.isnan(ended) else ""
         self.say(
             f"task {row['task'] + 1:>2}/{self.visits}  {row['name']:<40} "
-            f"{in_words(name)} {number(row[f'{name}_mean'])} over the task, "
+            f"{in_words(name)} {number(mean)} over the task{only}, "
             f"{number(row[f'{name}_final'])} at its end  ({row['steps_per_second']:,.0f} steps/s)"
         )
 
@@ -123,13 +138,28 @@ def _fit(columns: dict[str, list[str]], width: int) -> list[str]:
     return left_out
 
 
-def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, str]) -> None:
-    """The table of tasks and what the methods act on, on standard output.
+def _cell(row: Mapping[str, str], key: str) -> str:
+    """A number of tasks.csv. Where there is no mean, that over the episodes that ended, marked."""
+    value = float(row.get(key) or "nan")
+    if math.isnan(value) and key.endswith("_mean"):
+        ended = float(row.get(f"{key.removesuffix('_mean')}_of_ended") or "nan")
+        return number(value) if math.isnan(ended) else number(ended) + OF_ENDED
+    return number(value)
+
+
+def summary(
+    rows: Sequence[dict[str, str]],
+    title: str,
+    coverage: Mapping[str, str],
+    progress: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """The table of tasks, what they come to, and what the methods act on, on standard output.
 
     Args:
         rows: of ``tasks.csv``.
         title: what stands above the table.
         coverage: what is done with each matrix, by name.
+        progress: the rows of ``progress.csv``.
     """
     names = sorted(shown(rows), key=lambda name: name != rows[0].get("headline"))
     columns = {
@@ -140,7 +170,7 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
     }
     measures = {f"{in_words(name)} ({when})": f"{name}_{key}" for name in names for when, key in WHEN.items()}
     for heading, key in (measures | {"largest σ₁": "spectral_norm_max"}).items():
-        columns[heading] = [number(float(row.get(key) or "nan")) for row in rows]
+        columns[heading] = [_cell(row, key) for row in rows]
     console = Console(width=None if sys.stdout.isatty() else 160)
     left_out = _fit(columns, console.width)
     table = Table(title=title, title_justify="left")
@@ -154,9 +184,12 @@ def summary(rows: Sequence[dict[str, str]], title: str, coverage: Mapping[str, s
     console.print(table)
     if left_out:
         print(f"Left out:      {', '.join(left_out)} (this terminal is narrow; tasks.csv has them)")
+    if any(OF_ENDED in cell for cells in columns.values() for cell in cells):
+        print(f"{OF_ENDED} over the episodes that ended, which are the short ones: no mean return (see below)")
     for row in rows:
         if note := row.get("note"):
             print(f"Task {int(row['task']) + 1}: {note}; see reward rate")
+    print("\n".join(answers(rows, progress)))
     for how in dict.fromkeys(row["updates"] for row in rows if row.get("updates")):
         print(f"Updates:       {how}")
     left = {name: what for name, what in coverage.items() if what != ACTED_ON}

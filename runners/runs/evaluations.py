@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.logger import Image, Logger
 
 from neoteny.agents import Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import ContinualVecEnv, TaskSequence
+from neoteny.runners.dashboards import draw_matrix, forgotten, numbered, only_dashboards
 from neoteny.runners.experiments import Experiment
 from neoteny.runners.measures import HEADLINES, evaluate_visit, generators_kept, in_words, transfer
 from neoteny.runners.runs.display import Display, number
-from neoteny.runners.runs.folder import Events, RunFolder, kept_agent
+from neoteny.runners.runs.folder import RunFolder, kept_agent
 from neoteny.runners.runs.loading import LoadedRun
 from neoteny.runners.runs.tables import Table, read_rows
 
@@ -129,7 +130,7 @@ class Evaluations:
         """Evaluate what is missing. Where an agent is not there any more, its rows have no numbers."""
         missing = self.missing
         table = Table(self.folder.path / FILE, self.folder.state["step"]) if missing else None
-        events = Logger(None, [each for each in logger.output_formats if isinstance(each, Events)])
+        events = only_dashboards(logger)
         for after, tasks in missing.items():
             assert table is not None
             with generators_kept(self.experiment.device):
@@ -177,8 +178,12 @@ class Evaluations:
         for row in rows:
             for name in {"return", headline}:
                 if row[name] != "":
-                    events.record(f"evaluation/task-{row['on']:04d}/{name}", row[name])
+                    events.record(f"evaluation/{name}/{numbered(row['on'] - 1, row['name'])}", row[name])
         matrix, visits = transfer.to_matrix(self.rows, headline)
+        labels = [numbered(on - 1, self.experiment.sequence.visit(on - 1).label) for on in self.tasks]
+        events.record("answers/3 what was forgotten", forgotten(matrix, visits, labels, headline))
+        if visits:
+            events.record("answers/3 what was kept", Image(draw_matrix(matrix, labels, headline), "HWC"))
         for name, value in transfer.measures(matrix, visits).items():
             events.record(f"transfer/{name}", value)
         events.dump(self.steps[after])

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import weakref
+import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from torch.utils.tensorboard import SummaryWriter
+from stable_baselines3.common.logger import Logger
 
 from neoteny.agents import Continual
 from neoteny.configs import ConfigError, dump_yaml, read_yaml
+from neoteny.runners.dashboards import Events, Mirror
 from neoteny.runners.runs.checkpoints import Checkpoints
-from neoteny.runners.runs.tables import Table, read_rows, write_text
+from neoteny.runners.runs.interruption import interruption
+from neoteny.runners.runs.lock import Lock
+from neoteny.runners.runs.tables import Table, is_sealed, read_rows, write_text
+
+log = logging.getLogger(__name__)
 
 #: Settings that a run may be gone on with otherwise, and those that go with its length.
 MAY_DIFFER = (
-    *("out", "device", "timeout", "labels"),
+    *("out", "device", "timeout", "labels", "wandb", "callback"),
     *("metrics", "instruments", "probe", "keep_agents", "evaluate_all", "evaluate_episodes"),
 )
 LENGTH = ("env.num_tasks", "env.fingerprint")
 
 
+class Writing(NamedTuple):
+    """What a run writes: ``tasks.csv``, ``progress.csv``, and the logger that writes that and to dashboards."""
+
+    tasks: Table
+    progress: Table
+    logger: Logger
+
+
 class RunFolder:
     """The folder of a run, claimed: this process runs in it and no other, until it ends.
 
-    It holds ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
-    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``. A table's rows and the events beyond the last checkpoint
-    are dropped when the run goes on.
+    It holds ``lock``, ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
+    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``; with ``--wandb`` also wandb's files. The promises:
+
+    - A checkpoint counts when agent, tables, events and its own JSON are on disk; the one before goes after that.
+    - A run goes on from the latest checkpoint whose agent and tables are byte for byte what they were. What lies beyond
+      it, in tables and events, is dropped.
+    - What is damaged is said by name. Where nothing whole is left, nothing is touched.
 
     Args:
         path: the folder; made, if it is not there.
@@ -39,32 +54,63 @@ class RunFolder:
 
     Attributes:
         state: what the last checkpoint was taken with: the ``segment`` (-1: there is none), the ``step`` and what the
-            recorder has of a ``visit`` that is not over.
+            recorder has of a ``visit`` that is not over; also the ``charts`` of TensorBoard's page of custom scalars.
 
     Raises:
-        ConfigError: the folder holds a run of other settings, or another process runs in it.
+        ConfigError: the folder holds a run of other settings, or one that is damaged beyond what can be made up for,
+            or another process runs in it.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]):
         self.path = path
         self.settings = settings
         self.checkpoints = Checkpoints(path / "checkpoints")
-        self._claim()
-        self.state: dict[str, Any] = self.checkpoints.last() or {"segment": -1, "step": 0, "visit": {}}
-
-    def _claim(self) -> None:
+        self._lock = Lock(path)
+        self._tables: dict[str, Table] = {}
         file = self.path / "config.yaml"
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path, os.O_RDONLY)
-        weakref.finalize(self, os.close, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"--out: another process is running in {self.path}") from error
         if file.exists():
             compare(self.path, self.settings)
-        else:
+        elif any(self.checkpoints.latest_first()):
+            raise ConfigError(
+                f"--out: {path} has checkpoints, and config.yaml is gone; choose another --out, or remove it"
+            )
+        self.state: dict[str, Any] = self._last_whole()
+        if not file.exists():
             write_text(file, self._yaml())
+
+    def _last_whole(self) -> dict[str, Any]:
+        """The state of the latest checkpoint that has all it needs, or that of a run which has not begun."""
+        damaged: dict[str, str] = {}
+        for name, state in self.checkpoints.latest_first():
+            wrong = self._wrong(state)
+            if state is not None and wrong is None:
+                for other, why in damaged.items():
+                    log.warning("checkpoints/%s is left out: %s", other, why)
+                return state
+            damaged[name] = str(wrong)
+        if damaged:
+            listed = "; ".join(f"checkpoints/{name}: {why}" for name, why in damaged.items())
+            raise ConfigError(
+                f"--out: no checkpoint in {self.path} is whole ({listed}); choose another --out, or remove it"
+            )
+        if len(read_rows(self.path / "tasks.csv", sys.maxsize)) > 1:
+            raise ConfigError(
+                f"--out: {self.path}/tasks.csv has tasks that were learned, and checkpoints/ has no checkpoint of "
+                f"them; choose another --out, or remove it"
+            )
+        return {"segment": -1, "step": 0, "visit": {}}
+
+    def _wrong(self, state: Mapping[str, Any] | None) -> str | None:
+        """What is wrong with a checkpoint, if anything."""
+        if state is None:
+            return "it cannot be read"
+        if not self.checkpoints.is_whole(state):
+            path = self.checkpoints.agent_path(state["segment"])
+            return f"{path.name} is damaged" if path.exists() else f"{path.name} is gone"
+        for name, seal in state.get("tables", {}).items():
+            if not is_sealed(self.path / name, seal):
+                return f"{name} has not the rows that it was taken with"
+        return None
 
     def _yaml(self) -> str:
         return dump_yaml(dict(self.settings))
@@ -80,20 +126,35 @@ class RunFolder:
         """The rows of ``tasks.csv``, up to the last checkpoint."""
         return read_rows(self.path / "tasks.csv", self.state["step"])
 
-    @contextmanager
-    def writing(self) -> Iterator[tuple[Table, Logger]]:
-        """``tasks.csv``, and the logger that writes ``progress.csv`` and TensorBoard events.
+    @property
+    def progress(self) -> list[dict[str, str]]:
+        """The rows of ``progress.csv``, up to the last checkpoint."""
+        return read_rows(self.path / "progress.csv", self.state["step"])
 
-        From now on ``config.yaml`` has the settings that the run goes on with.
+    @contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """What the run writes. From now on ``config.yaml`` has the settings that the run goes on with.
+
+        Raises:
+            ConfigError: wandb does not begin.
         """
+        step, project = self.state["step"], self.settings.get("wandb")
+        mirror = Mirror(project, self.path, self.settings) if project else None
+        known = any(self.path.glob("events.out.tfevents.*")) and (self.path / "config.yaml").read_text() == self._yaml()
         write_text(self.path / "config.yaml", self._yaml())
-        step = self.state["step"]
-        tasks = Table(self.path / "tasks.csv", step)
-        events = Events(self.path, step)
-        events.writer.add_text("config", f"```yaml\n{self._yaml()}```")
-        logger = Logger(str(self.path), [Table(self.path / "progress.csv", step), events])
+        self.checkpoints.tidy(self.state["segment"])
+        self._tables = {name: Table(self.path / name, step) for name in ("tasks.csv", "progress.csv")}
+        tasks, progress = self._tables.values()
+        self._events = Events(self.path, step, self.state.get("charts", ()))
+        self._events.describe(self.settings)
+        if not known:
+            self._events.writer.add_text("config", f"```yaml\n{self._yaml()}```", step)
+        logger = Logger(str(self.path), [progress, self._events, *([mirror] if mirror else [])])
         try:
-            yield tasks, logger
+            yield Writing(tasks, progress, logger)
+            self._events.finish()
+            if mirror:
+                mirror.finish()
         finally:
             logger.close()
 
@@ -102,9 +163,15 @@ class RunFolder:
         agent.save(kept_agent(self.path, visit + 1), replay=True)
 
     def save(self, agent: Continual, state: dict[str, Any]) -> None:
-        """Take a checkpoint."""
-        self.checkpoints.save(state["segment"], agent, state)
-        self.state = state
+        """Take a checkpoint, once the tables and events before it are on disk."""
+        with interruption.writing():
+            for table in self._tables.values():
+                table.sync()
+            self._events.sync()
+            seals = {name: table.seal.plain() for name, table in self._tables.items()}
+            state |= {"charts": sorted(self._events.charts)}
+            self.checkpoints.save(state["segment"], agent, {**state, "tables": seals})
+            self.state = state
 
 
 def compare(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -127,14 +194,6 @@ def compare(folder: Path, settings: Mapping[str, Any]) -> None:
 def kept_agent(folder: Path, task: int) -> Path:
     """Where ``--keep-agents`` keeps the agent as it was after a task; the first is 1."""
     return folder / "agents" / f"task-{task:04d}.safetensors"
-
-
-class Events(TensorBoardOutputFormat):
-    """TensorBoard events; what an earlier, cut-off process wrote beyond ``until`` is declared void."""
-
-    def __init__(self, folder: Path, until: int):
-        self.writer = SummaryWriter(str(folder), purge_step=until + 1)
-        self._is_closed = False
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -88,14 +88,23 @@ def find_agent_file(folder: str | Path, task: int | None = None) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    checkpoints = Checkpoints(Path(folder) / "checkpoints")
-    last = checkpoints.last()
     if task is None:
-        if last is None:
-            raise ConfigError(f"{folder}: there is no checkpoint yet, and so no agent")
-        return checkpoints.agent_path(last["segment"])
+        return _last_agent(folder)
     if (path := kept_agent(Path(folder), task)).is_file():
         return path
     kept = sorted(int(file.stem.removeprefix("task-")) for file in path.parent.glob("task-*.safetensors"))
     there = f"those after tasks {', '.join(map(str, kept))} are" if kept else "none is (--keep-agents keeps them)"
     raise ConfigError(f"{folder}: the agent after task {task} is not kept; {there}")
+
+
+def _last_agent(folder: str | Path) -> Path:
+    """The agent's file of the last checkpoint; a running run may drop it meanwhile, for the next."""
+    checkpoints = Checkpoints(Path(folder) / "checkpoints")
+    while (last := checkpoints.last()) is not None:
+        path = checkpoints.agent_path(last["segment"])
+        if checkpoints.is_whole(last):
+            return path
+        if last == checkpoints.last():
+            what = "damaged" if path.exists() else "gone"
+            raise ConfigError(f"{folder}: checkpoints/{path.name} is {what}; the run's own command makes it again")
+    raise ConfigError(f"{folder}: there is no checkpoint yet, and so no agent")

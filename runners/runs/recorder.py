@@ -10,6 +10,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from neoteny.agents import Continual
 from neoteny.envs import Segment
+from neoteny.envs.backends import choose
+from neoteny.runners.dashboards import DASHBOARD, TABLE, numbered, record_look
 from neoteny.runners.experiments import Experiment
 from neoteny.runners.measures import HEADLINES, Panel, Prober, Recent, VisitMeasures, looks_per_task, measure, summary
 from neoteny.runners.runs.display import Display
@@ -69,7 +71,7 @@ class Recorder(BaseCallback):
             self.prober.finish()
             self.log_probe()
         self.seconds += time.perf_counter() - self.started
-        self.visit.cut(self.steps)
+        self.visit.cut(self.steps, self.training_env.get_attr("tally")[0].ages)
         self.end_look()
         if self.steps % self.log_every:
             self.log_episodes()
@@ -148,8 +150,9 @@ class Recorder(BaseCallback):
         found |= self._reward_rate()
         for name, value in found.items():
             record(f"rollout/{name}", value)
-            if name in ("return", "score", "success"):
-                record(f"{name}/{label}", value)
+            if name in {"return", "score", "success", self.headline}:
+                record(f"{name}/{label}", value, TABLE)
+                record(f"{name}/{numbered(self.segment.visit.index, label)}", value, DASHBOARD)
         self.display.update(self.num_timesteps, found.get(self.headline))
         record("task/index", self.segment.visit.index)
         elapsed = time.perf_counter() - self.started
@@ -170,7 +173,8 @@ class Recorder(BaseCallback):
         if self.looking:
             self.looking = False
             self.seen = self.panel.end(self.agent)
-            self._record(self.seen | measure(self.agent, self.experiment.run.metrics))
+            record_look(self.logger, self.agent, self.seen, self.panel.spectra)
+            self._record(measure(self.agent, self.experiment.run.metrics))
 
     def _record(self, found: Mapping[str, float]) -> None:
         for name, value in found.items():
@@ -196,6 +200,7 @@ class Recorder(BaseCallback):
             "task": visit.index,
             "name": visit.label,
             "steps": steps,
+            "backend": choose(visit.task),
             "headline": self.headline,
             **self.visit.row(),
             **summary(self.seen),

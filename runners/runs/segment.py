@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 
 from neoteny.agents import Continual
 from neoteny.envs import ContinualVecEnv, Segment
-from neoteny.runners.experiments import Experiment
+from neoteny.runners.experiments import Callbacks, Experiment
 from neoteny.runners.runs.recorder import Recorder
 
 
@@ -18,6 +21,7 @@ def learn(
     env: ContinualVecEnv,
     recorder: Recorder,
     logger: Logger,
+    own: Mapping[str, BaseCallback] | None = None,
 ) -> Continual:
     """The agent after ``segment``: a function of the experiment, the segment and the agent before it.
 
@@ -30,10 +34,12 @@ def learn(
         env: where the segment begins.
         recorder: measures and logs while the agent learns.
         logger: where it is logged.
+        own: the user's own callbacks, by name.
 
     Raises:
         NonFiniteError: training has diverged.
         EnvironmentFault: an environment has broken.
+        StoppedByCallback: a callback wants the run to stop.
     """
     agent = _begin(experiment, segment, agent, env)
     seed = segment.seed(experiment.run.seed)
@@ -43,8 +49,9 @@ def learn(
     agent._last_obs = None  # learn() resets, and the segment begins
     agent.set_logger(logger)
     recorder.begin_segment(segment)
+    callbacks = Callbacks({"the run": recorder, **(own or {})})
     try:
-        agent.learn(segment.steps, callback=recorder, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
+        agent.learn(segment.steps, callback=callbacks, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
     except (ValueError, RuntimeError):
         agent.check_finite()  # a distribution refuses weights that have diverged: say that instead
         raise

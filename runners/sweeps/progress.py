@@ -6,11 +6,13 @@ import csv
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neoteny.runners.experiments import Experiment, PlannedRun
+from neoteny.runners.experiments.experiment import short
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.folder import compare
+from neoteny.runners.runs.tables import is_sealed
 
 
 class Progress(NamedTuple):
@@ -52,9 +54,9 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
     found = []
     for run in runs:
         experiment = run.experiment
-        state = (Checkpoints(experiment.folder / "checkpoints").last() or {}) if _is_there(experiment) else {}
+        state, whole = _last(experiment)
         segments = experiment.segments
-        complete = state.get("segment") == len(segments) - 1 and not experiment.run.evaluate_all
+        complete = whole and state["segment"] == len(segments) - 1 and not experiment.run.evaluate_all
         env = experiment.folder.parents[1]
         if env not in rates:
             rates[env] = measured_rates(env)
@@ -64,11 +66,17 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
     return found
 
 
-def _is_there(experiment: Experiment) -> bool:
-    if not (experiment.folder / "config.yaml").exists():
-        return False
-    compare(experiment.folder, experiment.plain)
-    return True
+def _last(experiment: Experiment) -> tuple[dict[str, Any], bool]:
+    """What the last checkpoint was taken with, and whether agent and tables are what they were then."""
+    folder = experiment.folder
+    if not (folder / "config.yaml").exists():
+        return {}, False
+    compare(folder, experiment.plain)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state = checkpoints.last() or {}
+    tables = state.get("tables", {}).items()
+    whole = bool(state) and checkpoints.is_whole(state) and all(is_sealed(folder / name, seal) for name, seal in tables)
+    return state, whole
 
 
 def measured_rates(env: Path) -> dict[str, float]:
@@ -83,7 +91,7 @@ def measured_rates(env: Path) -> dict[str, float]:
 
 def _rate(rates: dict[str, float], experiment: Experiment) -> float | None:
     """That of the same agent and method or, if there is none yet, of the same agent with others."""
-    name, agent = experiment.folder.parent.name, experiment.labels["agent"]
+    name, agent = experiment.folder.parent.name, short(experiment.labels["agent"])
     others = [rate for other, rate in rates.items() if other.startswith((f"{agent}-", f"{agent},"))]
     return rates.get(name) or (statistics.median(others) if others else None)
 

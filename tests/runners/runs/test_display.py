@@ -36,6 +36,17 @@ def test_the_summary_is_not_cut(
     assert bool(left_out) == (width < 120)
 
 
+def test_a_mean_over_what_ended_is_marked_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {"return_mean": "nan", "return_final": "nan", "return_of_ended": "0.625", "note": "all are cut"}
+    summary([row(0), row(1, **unknown), row(2, **unknown | {"return_of_ended": "nan"})], "runs/x", {})
+    table, _, below = capsys.readouterr().out.partition("└")
+    assert table.count("0.625*") == 1
+    assert table.count("*") == 1
+    assert "—" in table
+    assert "* over the episodes that ended" in below
+    assert "Task 2: all are cut; see reward rate" in below
+
+
 @pytest.mark.parametrize("width", [80, 160])
 def test_the_live_line_shows_speed_time_left_and_the_headline(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     written = Console(file=io.StringIO(), width=width, force_terminal=True)
@@ -64,4 +75,18 @@ def test_without_a_terminal_there_is_a_line_a_minute(
         f"task 2/5 {LABEL}: step 160,000 of 1,000,000, 1,000 steps/s, 0:14:00 left, return 0.500",
         f"task 2/5 {LABEL}: step 220,000 of 1,000,000, 1,000 steps/s, 0:13:00 left",
         f"task 2/5 {LABEL}: step 280,000 of 1,000,000, 1,000 steps/s, 0:12:00 left",
+    ]
+
+
+def test_what_a_kill_would_cost_is_said_once_the_speed_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    quiet: Any = Display(1_000_000, 100_000, 5, segment=200_000)
+    quiet.task(1, LABEL)
+    for now[0] in range(0, 51, 10):
+        quiet.update(100_000 + int(now[0]) * 500)
+    assert capsys.readouterr().err.splitlines() == [
+        "Stopped or killed, at most 200,000 steps, 0:06:40 would be learned again; --segment-steps changes that"
     ]

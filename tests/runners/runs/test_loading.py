@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,7 @@ def test_a_checkpoint_that_is_dropped_meanwhile(tmp_path: Path, monkeypatch: pyt
     """By the run that goes on: the next one is taken."""
     argv, folder = command(tmp_path, "runs", *AGENTS["ppo"])
     assert continual_rl.main(argv) == 0
-    (last,) = (folder / "checkpoints").glob("*.safetensors")
+    *_, last = sorted((folder / "checkpoints").glob("*.safetensors"))
     original, calls = PPO.load.__func__, []
 
     def load(cls: type[PPO], path: Path, *args: object, **kwargs: object) -> PPO:
@@ -164,13 +165,25 @@ def test_a_checkpoint_that_is_dropped_meanwhile(tmp_path: Path, monkeypatch: pyt
         if len(calls) == 1:
             for suffix in (".safetensors", ".json"):
                 last.with_suffix(suffix).rename(last.with_name("segment-0099").with_suffix(suffix))
-            json = last.with_name("segment-0099.json")
-            json.write_text(json.read_text().replace('"segment": 5', '"segment": 99'))
+            state = json.loads((file := last.with_name("segment-0099.json")).read_text())
+            file.write_text(json.dumps({"segment": 99, "step": state["step"], "visit": {}}))
         return original(cls, path, *args, **kwargs)
 
     monkeypatch.setattr(PPO, "load", classmethod(load))
     assert neoteny.load_run(folder).agent.num_timesteps == 768
     assert [path.name for path in calls] == ["segment-0005.safetensors", "segment-0099.safetensors"]
+
+
+def test_a_damaged_agent_is_not_loaded(tmp_path: Path) -> None:
+    """A bit of a weight is other: as an agent the file is as good as any."""
+    argv, folder = command(tmp_path, "runs", *AGENTS["ppo"])
+    assert continual_rl.main(argv) == 0
+    file = max((folder / "checkpoints").glob("*.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(ConfigError, match=r"segment-0005\.safetensors is damaged"):
+        neoteny.load_run(folder)
 
 
 def test_a_run_of_another_machine(tmp_path: Path) -> None:

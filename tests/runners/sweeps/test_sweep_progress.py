@@ -26,7 +26,8 @@ def pretend(experiment: Experiment, segment: int, speeds: list[float]) -> None:
     folder = experiment.folder
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_yaml(experiment.plain))
-    state = {"segment": segment, "step": 10_000 * (segment + 1)}
+    state = {"segment": segment, "step": 10_000 * (segment + 1), "visit": {}}
+    (folder / f"checkpoints/segment-{segment:04d}.safetensors").touch()
     (folder / f"checkpoints/segment-{segment:04d}.json").write_text(json.dumps(state))
     with (folder / "tasks.csv").open("w", newline="") as lines:
         writer = csv.DictWriter(lines, ["step", "steps_per_second", "headline", "return_mean"])
@@ -48,6 +49,8 @@ def test_states_and_times(tmp_path: Path) -> None:
     assert [each.seconds for each in found] == [0, 20_000 / 500, 30_000 / 500, 30_000 / 500]
     assert describe(found, 2) == "4 runs: 1 complete, 1 begun, 2 missing; about 80 s left at 2 at a time"
     assert describe(found[:1], 2) == "1 runs: 1 complete, 0 begun, 0 missing"
+    (none.experiment.folder / "checkpoints/segment-0002.safetensors").unlink()
+    assert progress_of(plan.runs)[0].state == "begun"  # and continual_rl.py says what is damaged
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from neoteny.runners import explain, sweep
 
-THIN = "--experiment plasticity --reg none --seeds 1 --num-tasks 7 --steps-per-task 400 --jobs 1 --out runs/thin".split()
+THIN = (
+    "--experiment plasticity --reg none --seeds 1 --num-tasks 7 --steps-per-task 400 --jobs 1 --out runs/thin".split()
+)
 
 
 @pytest.mark.slow

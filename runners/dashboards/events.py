@@ -1,0 +1,69 @@
+"""TensorBoard's events of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import TensorBoardOutputFormat
+from torch.utils.tensorboard import SummaryWriter
+
+from neoteny.agents.durable import sync
+from neoteny.runners.dashboards.hparams import end_of, summary_of
+from neoteny.runners.dashboards.layout import charts_of, page
+
+
+class Events(TensorBoardOutputFormat):
+    """TensorBoard's events, with a page of custom scalars that grows as more is measured.
+
+    Args:
+        folder: where the file of events is made. What an earlier, cut-off process wrote beyond ``until`` is declared
+            void.
+        until: the environment steps done.
+        charts: the titles of the charts that the page has so far.
+
+    Attributes:
+        charts: those that it has now.
+    """
+
+    def __init__(self, folder: Path, until: int, charts: Iterable[str] = ()):
+        self._folder = folder
+        self.writer = SummaryWriter(str(folder), purge_step=until + 1)
+        self._is_closed = False
+        self._seen: set[str] = set()
+        self.charts = set(charts)
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        super().write(key_values, key_excluded, step)
+        new = {
+            key
+            for key in key_values.keys() - self._seen
+            if isinstance(key_values[key], np.ScalarType) and "tensorboard" not in (key_excluded[key] or ())
+        }
+        self._seen |= new
+        charts = {title for tag in new for title in charts_of(tag)}
+        if charts - self.charts:
+            self.charts |= charts
+            assert self.writer.file_writer is not None
+            self.writer.file_writer.add_summary(page(self.charts), step)
+
+    def sync(self) -> None:
+        """Wait until all events are on disk."""
+        self.writer.flush()
+        for file in self._folder.glob("events.out.tfevents.*"):
+            sync(file)
+        sync(self._folder)
+
+    def describe(self, plain: Mapping[str, Any]) -> None:
+        """Say what the run's settings are, for the page HParams: a row for the run, however often it goes on."""
+        self._add(summary_of(plain))
+
+    def finish(self) -> None:
+        """Say there that the run is complete."""
+        self._add(end_of())
+
+    def _add(self, summary: Any) -> None:
+        assert self.writer.file_writer is not None
+        self.writer.file_writer.add_summary(summary)

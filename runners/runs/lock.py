@@ -1,0 +1,57 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import weakref
+from pathlib import Path
+
+from neoteny.configs import ConfigError
+
+FILE = "lock"
+
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+class Lock:
+    """A folder is this process's, until the lock is let go or the process ends, however it ends.
+
+    The file ``lock`` is never replaced or removed, so that all processes lock the same one. It has the process id of
+    the last that held it.
+
+    Args:
+        folder: made, if it is not there.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        self._close = weakref.finalize(self, os.close, self._handle)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"--out: another process is running in {folder}: {self._holder()}") from error
+        os.truncate(self._handle, 0)
+        os.pwrite(self._handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        _held.add(self)
+
+    def _holder(self) -> str:
+        return os.pread(self._handle, 200, 0).decode(errors="replace").strip() or "it has just begun"
+
+    def release(self) -> None:
+        """Let it go; a process that was forked off does not hold it."""
+        self._close()
+
+
+def _forget() -> None:
+    """In a forked process: the lock stays the parent's alone."""
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,83 @@
+"""Settings that no machine can run end in one line that names them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from neoteny.configs import ConfigError, dump_yaml, parse_yaml
+from neoteny.runners import continual_rl
+from neoteny.runners.experiments import parse
+from neoteny.runners.experiments.experiment import LONGEST, short
+
+REFUSED = {
+    "--num-tasks: at most 10,000": "--num-tasks 1000000000",
+    "threads: input should be less": "--threads 1000000",
+    "learning_rate: input should be a finite": "--agent.learning_rate .inf",
+    "agent: cannot be made": "--num-tasks 1 --agent.n_steps 1000000000000",
+    "agent: cannot be made with": "--num-tasks 1 --agent.network.hidden [100000000000000]",
+    "num_envs": "--num-tasks 1 --num-envs 100000000000000",
+    "segment-steps: input should be a valid integer": "--segment-steps 1:30",
+}
+
+
+@pytest.mark.parametrize(("said", "options"), REFUSED.items(), ids=REFUSED)
+def test_refused(said: str, options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--env", "cartpole-offset", *options.split(), "--out", str(tmp_path / "runs")]
+    try:
+        code = continual_rl.main(argv)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+BOMB = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else '1'] * 9)}]" for i in range(9))
+
+
+@pytest.mark.parametrize("text", [BOMB, "tasks: &a [*a]", "a: &a {b: *a}", "[" * 100_000])
+def test_yaml_that_is_endless(text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ValueError, match=r"holds more than|nested too deeply"):
+        parse_yaml(text)
+    assert time.process_time() - started < 5
+
+
+def test_anchors_are_read() -> None:
+    assert parse_yaml("a: &a {b: 1}\nc: {<<: *a, d: 2}") == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}
+
+
+@pytest.mark.parametrize("text", ["1:30", "1:30:00", "190:20:30.15"])
+def test_a_time_is_no_number(text: str) -> None:
+    assert parse_yaml(text) == text
+    assert parse_yaml(dump_yaml({"a": text})) == {"a": text}
+
+
+def test_a_null_byte_in_a_path() -> None:
+    with pytest.raises((ConfigError, SystemExit)):
+        parse(["--env", "cartpole-offset", "--out", "a\0b"], "")[0].check()
+
+
+def test_many_overrides_make_a_name_that_can_be_written(tmp_path: Path) -> None:
+    many = " ".join(f"--agent.{key} {value}" for key, value in {
+        "n_steps": 64, "batch_size": 64, "n_epochs": 3, "gamma": 0.98, "gae_lambda": 0.93, "clip_range": 0.21,
+        "ent_coef": 0.013, "vf_coef": 0.51, "max_grad_norm": 0.52, "learning_rate": 0.00031,
+        "network.hidden": "[32,32]", "network.activation": "tanh", "normalize.observation": "true",
+        "normalize.reward": "true",
+        "at_switch.optimizer": "reset",
+    }.items())  # fmt: skip
+    argv = ["--env", "cartpole-offset", *many.split(), "--reg", "spectral", "--out", str(tmp_path)]
+    one, other = (parse([*argv, "--agent.target_kl", kl], "")[0].folder for kl in ("0.5", "0.6"))
+    assert one != other
+    one.mkdir(parents=True)
+    assert one.parent.name.endswith("-spectral")
+
+
+def test_short_names_stay_as_they_are() -> None:
+    assert short("ppo,n_steps=3") == "ppo,n_steps=3"
+    long = "é" * 200
+    assert len(short(long).encode()) <= LONGEST
+    assert short(long) != short(long + "x")
