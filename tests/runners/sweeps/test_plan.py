@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +252,27 @@ def test_from_a_folder_of_ones_own(folder: Path, capsys: pytest.CaptureFixture[s
     assert sweep.main(words) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert not list(folder.glob("runs"))
+
+
+def test_the_page_on_experiments(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs/experiments.md").read_text()
+    (text,) = re.findall(r"```yaml\n# (?:my-experiment.yaml)\n(.*?)```", page, re.DOTALL)
+    Path("my-experiment.yaml").write_text(text)
+    Path("seq, größer.yaml").rename("my-seq.yaml")
+    Path("my_swept.py").rename("my_method.py").write_text(Path("my_method.py").read_text().replace("Mine", "L1"))
+    commands = re.findall(r"^python runners/sweep\.py (.*?[^\\])$", page, re.MULTILINE | re.DOTALL)
+    found = []
+    for command in commands:
+        assert sweep.main([*shlex.split(command.replace("\\\n", "")), "--dry-run"]) == 0
+        found.append(capsys.readouterr().out.splitlines())
+    grid, _, whole, part = found
+    assert len(grid) == 10 * (1 + 3 + 3 + 1)
+    runs, attributed = 5 * 2 * (7 + 8), 2 * (2 + 2)
+    assert len(whole) == runs + attributed
+    assert len(part) == 2 * 2 * 2 * (1 + 4 + 1) + attributed
+    assert len([*configs.names("experiments")]) == sum(f"`{name}`" in page for name in configs.names("experiments")) + 4
+    listed = re.findall(r"^\| `(\w+)`", page.partition("| key |")[2].partition("Paths are")[0], re.MULTILINE)
+    assert {*listed, "agent", "reg"} == {field.name for field in dataclasses.fields(Sweep)}
 
 
 @pytest.mark.parametrize(
