@@ -7,6 +7,9 @@ takes the runs of one environment and one agent: without a method (none), with m
 fresh), and the attribution of a run without a method, if there is one (attribute.py). Everything in the sentences is
 computed from these runs: means over the second half of the tasks, with 95 % intervals over seeds. Something is called
 sure where the interval of its difference leaves 0 out; with three seeds that is soon said.
+
+--out also keeps the rows that all this is computed from, in tasks.csv and trials.csv; from these it can be explained
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from pathlib import Path
 from neoteny.configs import ConfigError
 from neoteny.runners.experiments.command_line import Parser
 from neoteny.runners.sweeps.explanation import explain, sentences
-from neoteny.runners.sweeps.picture import draw
+from neoteny.runners.sweeps.keeping import read_folder, write_folder
+from neoteny.runners.sweeps.picture import explained
 
 
 def main(argv: list[str], prog: str = "explain.py") -> int:
@@ -30,7 +34,7 @@ def main(argv: list[str], prog: str = "explain.py") -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("runs", type=Path, help="the folder of one environment's runs")
+    parser.add_argument("runs", type=Path, help="the folder of one environment's runs, or of their rows")
     parser.add_argument(
         "--agent", metavar="NAME", help="which agent, if there are several: its folders' name before -none"
     )
@@ -44,13 +48,10 @@ def main(argv: list[str], prog: str = "explain.py") -> int:
         return 2
     out = options.out or options.runs
     out.mkdir(parents=True, exist_ok=True)
-    picture, text = out / "explained.png", out / "explained.md"
-    draw(found, f"{options.runs.name}, {found.agent}", picture)
-    lines = sentences(found)
-    text.write_text(
-        "\n\n".join([f"# {options.runs.name}, {found.agent}", *lines, f"![{lines[0]}]({picture.name})"]) + "\n"
-    )
-    print("\n".join([*lines, *found.notes, "", str(picture), str(text)]))
+    written = explained(found, out.resolve().name, out)
+    if options.out:
+        written += write_folder(out, *read_folder(options.runs))
+    print("\n".join([*sentences(found), *found.notes, "", *map(str, written)]))
     return 0
 
 

@@ -3,7 +3,8 @@
     python runners/results.py
 
 Of every folder of results/: from tasks.csv (and tasks-….csv) table.md and returns.png, of several sequences one
-after the other; from trials.csv the tables and pictures of its attributions. Texts, README.md, are written by hand.
+after the other; from trials.csv the tables and pictures of its attributions; where explain.py has written, what it has.
+Texts, README.md, are written by hand.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from neoteny.runners import attribution
 from neoteny.runners.reports import plot
 from neoteny.runners.reports.kept import read_kept
 from neoteny.runners.reports.sections import ABOUT, headline_of, sections
+from neoteny.runners.sweeps.explanation import explain
+from neoteny.runners.sweeps.picture import explained
 
 
 def of_tasks(file: Path) -> Iterator[Path]:
@@ -60,7 +63,10 @@ def rebuild(folder: Path) -> Iterator[str]:
     """What was written, a line for each file; and the folders that keep no rows to rebuild anything from."""
     for each in sorted(path for path in folder.iterdir() if path.is_dir()):
         tasks, trials = sorted(each.glob("tasks*.csv")), sorted(each.glob("trials.csv"))
-        if not (tasks or trials):
+        if (each / "explained.md").exists():
+            tasks, trials = [], []
+            yield from map(str, explained(explain(each), each.name, each))
+        elif not (tasks or trials):
             yield f"{each}: no tasks.csv and no trials.csv, so there is nothing to rebuild its figures from"
         for file in tasks:
             yield from map(str, of_tasks(file))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +16,14 @@ from neoteny.runners.attribution.shares import Array, Attribution, attribute
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.plots import NORM
 from neoteny.runners.reports.reference import FRESH, difference
-from neoteny.runners.reports.scores import Runs, Scores, interval, read_runs, scores
+from neoteny.runners.reports.scores import Runs, Scores, interval, scores
+from neoteny.runners.sweeps.keeping import Trials, read_folder
 
 #: How the folder of runs without a method ends.
 BARE = "-none"
+
+#: What an attribution that was stopped at once has not.
+ENDS = {"nothing", "everything"}
 
 
 class Attributed(NamedTuple):
@@ -80,14 +83,15 @@ def explain(folder: Path, agent: str | None = None, task: int | None = None) -> 
     """What the runs in ``folder``, those of one environment, say.
 
     Args:
-        folder: such as runs/plasticity/cartpole-rotate.
+        folder: such as runs/plasticity/cartpole-rotate, or one that keeps the rows of such runs.
         agent: the label of the agent, if there are several.
         task: of the attribution, the first being 1, if there are several.
 
     Raises:
         ConfigError: there are no such runs.
     """
-    everything = {name: seeds for name, seeds in read_runs(folder).items() if any(seeds.values())}
+    found, trials = read_folder(folder)
+    everything = {name: seeds for name, seeds in found.items() if any(seeds.values())}
     agents = [name.removesuffix(BARE) for name in everything if name.endswith(BARE) and not name.endswith(FRESH)]
     if not agents:
         raise ConfigError(
@@ -101,7 +105,7 @@ def explain(folder: Path, agent: str | None = None, task: int | None = None) -> 
     called = {name: name.removeprefix(f"{agent}-") for name in order} | {f"{agent}{FRESH}": "fresh agents"}
     runs, notes = _complete({called[name]: own[name] for name in order if name in own})
     first = next(iter(next(iter(runs.values())).values()))[0]
-    attributed = _attributed(folder / f"{agent}{BARE}", task)
+    attributed = _attributed({place: rows for place, rows in trials.items() if place.method == f"{agent}{BARE}"}, task)
     return Explanation(agent, first.get("headline") or "return", runs, attributed, notes)
 
 
@@ -126,33 +130,18 @@ def _complete(runs: Runs) -> tuple[Runs, list[str]]:
     return found, notes
 
 
-def _attributed(folder: Path, task: int | None) -> Attributed | None:
+def _attributed(trials: Trials, task: int | None) -> Attributed | None:
     """The attribution into the first task that has one, or into ``task``, of all runs that have it."""
-    at = "*" if task is None else f"{task:04d}"
-    files = sorted(folder.glob(f"seed-*/attribution/task-{at}/trials.csv"), key=lambda file: _place(file)[::-1])
-    areas: dict[int, dict[str, Array]] = {}
-    measures = []
-    for file in files:
-        seed, place = _place(file)
-        if place != _place(files[0])[1]:
-            break
-        with file.open(newline="") as lines:
-            rows = [*csv.DictReader(lines)]
-        if {"nothing", "everything"} <= {row["intervention"] for row in rows}:  # else it was stopped at once
-            measure, areas[seed] = areas_of(rows)
-            measures.append(measure)
-    if not areas:
+    whole = {place: rows for place, rows in trials.items() if {row["intervention"] for row in rows} >= ENDS}
+    task = min((place.task for place in whole), default=0) if task is None else task
+    chosen = {place.seed: areas_of(rows) for place, rows in sorted(whole.items()) if place.task == task}
+    if not chosen:
         return None
-    together = next(iter(areas.values()))
-    if len(areas) > 1:
-        names = [name for name in together if all(name in own for own in areas.values())]
-        together = {name: np.array([_mean(own[name]) for own in areas.values()]) for name in names}
-    return Attributed(sorted(areas), _place(files[0])[1], measures[0], attribute(together))
-
-
-def _place(trials: Path) -> tuple[int, int]:
-    """The seed and the task of an attribution."""
-    return int(trials.parents[2].name[5:]), int(trials.parent.name[5:])
+    measure, together = next(iter(chosen.values()))
+    if len(chosen) > 1:
+        names = [name for name in together if all(name in areas for _, areas in chosen.values())]
+        together = {name: np.array([_mean(areas[name]) for _, areas in chosen.values()]) for name in names}
+    return Attributed([*chosen], task, measure, attribute(together))
 
 
 def _mean(values: Array) -> float:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.plots import NORM, curves, plain_numbers
-from neoteny.runners.sweeps.explanation import Attributed, Explanation
+from neoteny.runners.sweeps.explanation import Attributed, Explanation, sentences
 
 #: What bars are called, in place of the interventions' names.
 CALLED = {
@@ -25,6 +25,16 @@ CALLED = {
     "everything": "everything",
     "nothing": "nothing",
 }
+
+
+def explained(this: Explanation, name: str, folder: Path) -> list[Path]:
+    """Write ``explained.png`` and, with the sentences, ``explained.md``."""
+    picture, text = folder / "explained.png", folder / "explained.md"
+    title = f"{name}, {this.agent}"
+    draw(this, title, picture)
+    lines = sentences(this)
+    text.write_text("\n\n".join([f"# {title}", *lines, f"![{title}]({picture.name})"]) + "\n")
+    return [picture, text]
 
 
 def draw(this: Explanation, title: str, file: Path) -> None:

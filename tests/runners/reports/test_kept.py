@@ -55,10 +55,11 @@ def test_a_row_that_is_there_twice(tmp_path: Path) -> None:
 def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows alone, from which the rest is made; and a folder without rows."""
     folder = tmp_path_factory.mktemp("results")
-    for name in ("cartpole-offset", "closed-form", "attribution"):
+    for name in ("cartpole-offset", "closed-form", "attribution", "plasticity"):
         (folder / name).mkdir()
         for file in (*(RESULTS / name).glob("tasks*.csv"), *(RESULTS / name).glob("trials.csv")):
             shutil.copy(file, folder / name)
+    (folder / "plasticity" / "explained.md").touch()
     (folder / "words").mkdir()
     lines = [*results.rebuild(folder)]
     assert (

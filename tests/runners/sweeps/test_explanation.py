@@ -10,6 +10,7 @@ import pytest
 
 from neoteny.runners import explain as program
 from neoteny.runners.sweeps.explanation import explain, sentences
+from neoteny.runners.sweeps.keeping import read_folder
 
 NEW, OLD = [200.0, 210.0, 190.0], [10.0, 9.0, 11.0]
 
@@ -104,7 +105,17 @@ def test_what_is_left_out_is_said(runs: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert "redo: seed 2 left out, since not all 4 tasks are finished" in said
     assert (out / "explained.png").read_bytes().startswith(b"\x89PNG")
-    assert (out / "explained.md").read_text().startswith("# some-env, ppo\n\nWithout a method the mean return")
+    assert (out / "explained.md").read_text().startswith("# out, ppo\n\nWithout a method the mean return")
+
+
+def test_kept_rows_say_the_same(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = runs.parent / "kept"
+    trials(runs, "ppo-redo", 0, {"nothing": [1.0], "everything": [2.0]})
+    assert program.main([str(runs), "--out", str(out)]) == 0
+    first = capsys.readouterr().out.splitlines()[:3]
+    assert read_folder(out) == read_folder(runs)
+    assert program.main([str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == first == sentences(explain(runs))
 
 
 def test_without_returns_or_fresh_agents(tmp_path: Path) -> None:
