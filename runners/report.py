@@ -10,19 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neoteny.runners.measures import in_words
+from neoteny.runners.measures import in_words, shown
 from neoteny.runners.reports import (
+    measured,
     plasticity_tables,
     plot,
     read_runs,
     reference_of,
     scores,
     solved_table,
+    table,
     transfer_table,
     write_plasticity,
     write_rows,
 )
-from neoteny.runners.reports.sections import ABOUT, sections
 
 KEPT_AND_LOST = (
     "Of the {measure} of {games} games on every task, before the first task and after each. Average performance is "
@@ -63,8 +64,12 @@ def main(argv: Sequence[str], prog: str = "report.py") -> int:
     text = [
         f"# {options.runs.name}",
         "Made by `python runners/report.py " + " ".join(argv) + "`. Means over seeds with 95 % bootstrap intervals.",
-        ABOUT,
-        *sections(runs),
+        "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
+        "in which not every episode could come to its end, as long as the longest, is left out of both.",
+        *(text for name in sorted(shown(rows), key=lambda name: name != headline) for text in measured(runs, name)),
+        *plasticity_tables(runs, headline),
+        "## Largest spectral norm of a layer at each task's end",
+        table(runs, "spectral_norm_max"),
     ]
     matrices = read_runs(options.runs, "evaluations.csv")
     if evaluated := {name: matrices[name] for name in runs if any(matrices.get(name, {}).values())}:

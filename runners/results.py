@@ -18,8 +18,8 @@ from pathlib import Path
 from neoteny.configs import ConfigError
 from neoteny.runners import attribution
 from neoteny.runners.reports import plot
-from neoteny.runners.reports.kept import read_kept
-from neoteny.runners.reports.sections import ABOUT, headline_of, sections
+from neoteny.runners.reports.flat import read_flat
+from neoteny.runners.reports.task_tables import ABOUT, headline_of, sections
 from neoteny.runners.sweeps.explanation import explain
 from neoteny.runners.sweeps.picture import explained
 
@@ -32,7 +32,7 @@ def of_tasks(file: Path) -> Iterator[Path]:
         f"Made by `make results` from [{file.name}]({file.name}). Means over seeds with 95 % bootstrap intervals.",
         ABOUT,
     ]
-    for sequence, runs in read_kept(file).items():
+    for sequence, runs in read_flat(file).items():
         heading = [f"# Sequence {sequence}"] if sequence else []
         text += [*heading, *sections(runs)]
         picture = file.with_name("-".join(filter(None, ("returns", sequence))) + f"{suffix}.png")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neoteny.configs import ConfigError
-from neoteny.runners.reports.kept import read_kept
+from neoteny.runners.reports.flat import read_flat
 from neoteny.runners.reports.scores import Runs, read_runs
 from neoteny.runners.reports.tables import write_rows
 
@@ -34,7 +34,7 @@ def read_folder(folder: Path) -> tuple[Runs, Trials]:
     tasks, trials = folder / "tasks.csv", folder / "trials.csv"
     if not tasks.is_file():
         return read_runs(folder), _trials(folder)
-    kept = read_kept(tasks)
+    kept = read_flat(tasks)
     if len(kept) > 1:
         raise ConfigError(f"{tasks} has the runs of {len(kept)} sequences; those of one are needed")
     found: Trials = {}

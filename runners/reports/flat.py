@@ -12,7 +12,7 @@ from neoteny.runners.reports.scores import Runs
 SEQUENCE, METHOD, SEED = "sequence", "method", "seed"
 
 
-def read_kept(file: Path) -> dict[str, Runs]:
+def read_flat(file: Path) -> dict[str, Runs]:
     """The rows of a CSV file of many runs, by sequence (``""`` where the file has one), method and seed.
 
     What stands left of ``seed`` tells runs apart. Its column ``method`` is the method as it is; where there are others,

@@ -11,7 +11,7 @@ import pytest
 from neoteny.configs import ConfigError
 from neoteny.runners import results
 from neoteny.runners.reports import read_runs, write_rows
-from neoteny.runners.reports.kept import read_kept
+from neoteny.runners.reports.flat import read_flat
 
 RESULTS = Path(__file__).parents[3] / "results"
 
@@ -23,7 +23,7 @@ def test_what_a_report_wrote_is_read_again(tmp_path: Path) -> None:
         file.write_text("step,name,return_mean\n" + "\n".join(f"1,a {n},{n}" for n in returns.split(",")))
     runs = read_runs(tmp_path / "runs")
     write_rows(runs, tmp_path / "tasks.csv")
-    assert read_kept(tmp_path / "tasks.csv") == {"": runs}
+    assert read_flat(tmp_path / "tasks.csv") == {"": runs}
 
 
 def test_sequences_and_settings_tell_runs_apart(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_sequences_and_settings_tell_runs_apart(tmp_path: Path) -> None:
         "precision,sequence,fast,seed,name,return_mean\nhigh,a,True,2,t,1\nhigh,b,True,2,t,3\nlow,a,False,0,t,5\n"
     )
     row = {"name": "t", "return_mean": "1"}
-    assert read_kept(file) == {
+    assert read_flat(file) == {
         "a": {"precision=high,fast=True": {2: [row]}, "precision=low,fast=False": {0: [row | {"return_mean": "5"}]}},
         "b": {"precision=high,fast=True": {2: [row | {"return_mean": "3"}]}},
     }
@@ -42,13 +42,13 @@ def test_sequences_and_settings_tell_runs_apart(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "tasks.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_kept(tmp_path / "tasks.csv")
+        read_flat(tmp_path / "tasks.csv")
 
 
 def test_a_row_that_is_there_twice(tmp_path: Path) -> None:
     (tmp_path / "tasks.csv").write_text("method,seed,name,return_mean\na,0,t,1\na,0,t,1\n")
     with pytest.raises(ConfigError, match="line 3 is there twice"):
-        read_kept(tmp_path / "tasks.csv")
+        read_flat(tmp_path / "tasks.csv")
 
 
 @pytest.fixture(scope="module")
