@@ -18,8 +18,9 @@ COMMANDS = {
     "train": ("neoteny.runners.continual_rl", "train one agent on a sequence of tasks"),
     "sweep": ("neoteny.runners.sweep", "run methods × seeds, several at a time"),
     "evaluate": ("neoteny.runners.evaluate", "evaluate an agent of a run on the run's tasks"),
-    "report": ("neoteny.runners.report", "make tables and plots from finished runs"),
+    "report": ("neoteny.runners.report", "make a page, plots and tables from runs"),
     "attribute": ("neoteny.runners.attribute", "say which part of an agent its loss of plasticity sits in"),
+    "explain": ("neoteny.runners.explain", "say whether agents lose plasticity, why, and what helps, with a picture"),
     "benchmark": ("neoteny.runners.benchmark", "time agents, methods and environments"),
     "check": ("neoteny.envs.checker", "hold a task sequence of your own to what it promises"),
 }

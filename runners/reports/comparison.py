@@ -38,8 +38,9 @@ class Comparison:
 
     @cached_property
     def raw(self) -> dict[str, Scores]:
-        """(runs × tasks): the mean of the headline over each task."""
-        return {method: self.env.scores(method, f"{self.env.headline}_mean") for method in self.env.methods}
+        """(runs × tasks): the mean of the headline over each task; NaN where it is not finite."""
+        found = {method: self.env.scores(method, f"{self.env.headline}_mean") for method in self.env.methods}
+        return {method: np.where(np.isfinite(values), values, np.nan) for method, values in found.items()}
 
     @cached_property
     def common(self) -> list[int]:

@@ -137,6 +137,7 @@ def _dots(mark: Dots, axis: Axes) -> None:
         value, low, high = (each[i] for each in mark.numbers)
         axis.plot([low, high], [-i, -i], color=style.color, linewidth=2)
         axis.plot(value, -i, "o", color=style.color, markersize=6)
+    axis.set_ylim(0.6 - len(mark.names), 0.6)
     axis.set_yticks([-i for i in range(len(mark.names))], [_plain(clipped(name)) for name in mark.names])
     axis.grid(alpha=0.25)
 

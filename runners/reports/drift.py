@@ -78,13 +78,25 @@ def network_of(column: str, kind: Kind) -> str | None:
     return "encoder" if layer.startswith("features_extractor.") else "critic" if CRITIC.search(layer) else "actor"
 
 
+def columns(run: Run, kind: Kind) -> dict[str, list[str]]:
+    """The columns of progress.csv that a number is in, by network: as the run says, or else by the layers' names."""
+    said = {name: [column] for name in NETWORKS if (column := f"{name}/{kind.summary}") in run.progress}
+    if said:
+        return said
+    found: dict[str, list[str]] = {}
+    for column in run.progress:
+        if network := network_of(column, kind):
+            found.setdefault(network, []).append(column)
+    return found
+
+
 def worst(run: Run, kind: Kind, network: str) -> Scores:
     """The worst over a network's layers, for each row of progress.csv; NaN where nothing was read."""
-    columns = [values for name, values in run.progress.items() if network_of(name, kind) == network]
-    if not columns:
-        return np.full(len(run.progress["step"]), np.nan)
+    values = [run.progress[column] for column in columns(run, kind).get(network, ())]
+    if not values:
+        return np.full(len(run.progress.get("step", ())), np.nan)
     pick = np.fmax if kind.worse > 0 else np.fmin
-    found: Scores = pick.reduce([np.where(np.isinf(values), np.nan, values) for values in columns])
+    found: Scores = pick.reduce([np.where(np.isinf(each), np.nan, each) for each in values])
     return found
 
 
@@ -94,19 +106,20 @@ Drawn = tuple[Kind, str, Panel]
 def panels(env: Environment) -> Iterator[Drawn]:
     """A panel for each number and network that some run has."""
     for kind in KINDS:
-        there = {network_of(name, kind) for run in env.runs for name in run.progress} - {None}
+        there = {network for run in env.runs for network in columns(run, kind)}
         for network in filter(there.__contains__, NETWORKS):
             lines = list(_lines(env, kind, network))
             if lines:
-                title = f"{NETWORKS[network]}: {kind.title}"
-                yield kind, network, Panel(title, "environment steps", kind.title, lines, _log(kind, lines), env.bands)
+                yield kind, network, _panel(env, kind, NETWORKS[network], lines)
         if not there and (lines := list(_summaries(env, kind))):
-            title = f"{NETWORKS['']}, at each task's end: {kind.title}"
-            yield kind, "", Panel(title, "environment steps", kind.title, lines, _log(kind, lines), env.bands)
+            yield kind, "", _panel(env, kind, f"{NETWORKS['']}, at each task's end", lines)
 
 
-def _log(kind: Kind, lines: list[Line]) -> bool:
-    return kind.log and all(not y <= 0 for line in lines for y in line.numbers.values)
+def _panel(env: Environment, kind: Kind, where: str, lines: list[Line]) -> Panel:
+    values = [value for line in lines for value in line.numbers.values]
+    log = kind.log and min(values) > 0 and max(values) > 4 * min(values)
+    label = kind.title.partition(":")[0]
+    return Panel(f"{where}: {kind.title}", "environment steps", label, lines, log, env.bands)
 
 
 def _lines(env: Environment, kind: Kind, network: str) -> Iterator[Line]:
@@ -209,15 +222,19 @@ def _ends(env: Environment, run: Run, kind: Kind, network: str) -> list[float]:
 
 
 def _worst_layer(runs: list[Run], kind: Kind, network: str) -> str:
-    """The layer that is worst at the end of the first run that says it."""
+    """The layer that is the worst of its network at the end of the first run that says it; empty of a single one."""
     for run in runs:
-        ends = {}
-        for name, values in run.progress.items():
-            if network and network_of(name, kind) == network and np.isfinite(values).any():
-                ends[name[len(kind.column) :]] = kind.worse * values[np.isfinite(values)][-1]
-        if len(ends) > 1:
-            return max(ends, key=lambda name: ends[name])
+        end = _last(worst(run, kind, network)) if network else math.nan
+        layers = [name for name in run.progress if name.startswith(kind.column) and network_of(name, kind)]
+        found = [name for name in layers if _last(run.progress[name]) == end]
+        if found and len(columns(run, kind).get(network, ())) + len(layers) > 2:
+            return found[0].removeprefix(kind.column)
     return ""
+
+
+def _last(values: Scores) -> float:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if known.size else math.nan
 
 
 def drift(drawn: Sequence[Drawn], found: Sequence[Drift]) -> Figure | None:

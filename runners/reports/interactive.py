@@ -125,10 +125,8 @@ def _line(mark: Line) -> Iterator[Trace]:
     same = {"type": "scatter", "name": name, "legendgroup": mark.name, "visible": mark.style.shown}
     values, low, high = mark.numbers
     known = [i for i, y in enumerate(values) if math.isfinite(y)]
-    if len(low):
-        inside = [i for i in known if math.isfinite(low[i])]
-        x = [mark.x[i] for i in inside]
-        edge = {**same, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "x": x}
+    if inside := [i for i in known if len(low) and math.isfinite(low[i])]:
+        edge = {**same, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "x": [mark.x[i] for i in inside]}
         yield {**edge, "y": [low[i] for i in inside], "meta": "low"}
         fill = f"rgba({int(color[1:3], 16)},{int(color[3:5], 16)},{int(color[5:7], 16)},0.16)"
         yield {**edge, "y": [high[i] for i in inside], "fill": "tonexty", "fillcolor": fill, "meta": "high"}

@@ -24,6 +24,7 @@ FILES = ("tasks.csv", "progress.csv", "config.yaml")
 PROGRESS = (
     *("step", "task/index", "rollout/", "policy/entropy", "probe/", "gradient_diversity/"),
     *("spectral_norm/", "condition_number/", "dormant/", "feature_rank/"),
+    *("actor/", "critic/", "encoder/"),
 )
 
 Row = dict[str, str]

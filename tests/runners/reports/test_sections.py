@@ -1,0 +1,253 @@
+"""What a report says of runs in whatever state they are, without a browser."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from neoteny.runners import report
+from neoteny.runners.reports import Section, environments, page
+from neoteny.runners.reports.correlates import spearman
+from neoteny.runners.reports.drift import KINDS, Kind, network_of
+from neoteny.runners.reports.environment import means
+from neoteny.runners.reports.figures import Dots, Figure, Line, Numbers, Panel, Style, log_ticks
+from neoteny.runners.reports.learning import verdict
+
+NAN = math.nan
+
+
+def make(env: Path, method: str, seed: int, tasks: int = 3, wanted: int = 3, score: float = 1.0) -> Path:
+    """The folder of a run: a return of ``score`` times the task's number, σ_max that doubles in the actor."""
+    folder = env / method / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    value = [score * (task + 1) + 0.01 * seed for task in range(tasks)]
+    rows = [f"{100 * (i + 1)},{i},room {i},100,return,{v},{v},1,{2**i}" for i, v in enumerate(value)]
+    head = "step,task,name,steps,headline,return_mean,return_final,seconds,spectral_norm_max"
+    (folder / "tasks.csv").write_text("\n".join([head, *rows, ""]))
+    head = "step,task/index,rollout/return,spectral_norm/action_net,spectral_norm/value_net,policy/entropy"
+    rows = [f"{50 * (i + 1)},{i // 2},{value[i // 2] * (i % 2)},{2 ** (i // 2)},1.0,0.5" for i in range(2 * tasks)]
+    (folder / "progress.csv").write_text("\n".join([head, *rows, ""]))
+    settings = {"env": {"fingerprint": "f", "num_tasks": wanted}, "reg": {"method": method}, "seed": seed}
+    settings["labels"] = {"env": "rooms,steps_per_task=100", "agent": "ppo,gamma=0.9", "reg": method[4:]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def text_of(env: Path) -> str:
+    """The page of the runs in this folder."""
+    sections = [Section(each) for each in environments([env])]
+    return page("Report", "report.py", sections, {section.env.name: "" for section in sections})
+
+
+def sweep(env: Path) -> Path:
+    for number, method in enumerate(("ppo-none", "ppo-l2", "ppo-redo")):
+        for seed in range(3):
+            make(env, method, seed, score=1.0 + number)
+    return env
+
+
+Damage = Callable[[Path], object]
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "a missing seed": (
+        lambda env: shutil.rmtree(env / "ppo-l2/seed-1"),
+        "ppo-l2: seed 1, which other methods have, is missing.",
+    ),
+    "a killed run": (
+        lambda env: (shutil.rmtree(env / "ppo-l2/seed-1"), make(env, "ppo-l2", 1, tasks=1)),
+        "ppo-l2, seed 1: unfinished, 1 of 3 tasks; it was stopped, or still runs.",
+    ),
+    "a run that has only begun": (
+        lambda env: (shutil.rmtree(env / "ppo-l2/seed-1"), make(env, "ppo-l2", 1, tasks=0)),
+        "ppo-l2, seed 1: no task is finished; it is left out.",
+    ),
+    "an empty table": (
+        lambda env: (env / "ppo-l2/seed-1/progress.csv").write_text(""),
+        "ppo-l2, seed 1: progress.csv is empty.",
+    ),
+    "a torn table": (
+        lambda env: (env / "ppo-l2/seed-1/tasks.csv").write_text((env / "ppo-l2/seed-1/tasks.csv").read_text()[:-9]),
+        "ppo-l2, seed 1: line 4 of tasks.csv is torn, and left out.",
+    ),
+    "bytes of something else": (
+        lambda env: (env / "ppo-l2/seed-1/progress.csv").write_bytes(b"\xff\x00\n\xfe,,,\n"),
+        "ppo-l2, seed 1: line 2 of progress.csv is torn",
+    ),
+    "no progress.csv": (
+        lambda env: [file.unlink() for file in env.glob("*/*/progress.csv")],
+        "There is no progress.csv, so each task is",
+    ),
+    "no settings": (
+        lambda env: (env / "ppo-l2/seed-1/config.yaml").unlink(),
+        "ppo-l2, seed 1: there is no config.yaml.",
+    ),
+    "torn settings": (
+        lambda env: (env / "ppo-l2/seed-1/config.yaml").write_text("{a: [1"),
+        "config.yaml cannot be read",
+    ),
+    "one seed": (
+        lambda env: [shutil.rmtree(path) for path in env.glob("*/seed-[12]")],
+        "with one run of a method nothing says how sure that is",
+    ),
+    "another number of tasks": (
+        lambda env: [(shutil.rmtree(env / f"ppo-l2/seed-{s}"), make(env, "ppo-l2", s, 2, 2)) for s in range(3)],
+        "Methods have different numbers of finished tasks (ppo-l2 2; ppo-none 3; ppo-redo 3)",
+    ),
+    "NaN": (
+        lambda env: (env / "ppo-l2/seed-1/tasks.csv").write_text(
+            (env / "ppo-l2/seed-1/tasks.csv").read_text().replace("4.01", "nan")
+        ),
+        "<h3>Which method is better</h3>",
+    ),
+    "infinity": (
+        lambda env: (env / "ppo-l2/seed-1/tasks.csv").write_text(
+            (env / "ppo-l2/seed-1/tasks.csv").read_text().replace("4.01", "inf")
+        ),
+        "<h3>Which method is better</h3>",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_report_says_what_is_wrong_with_runs(damage: str, tmp_path: Path) -> None:
+    env = sweep(tmp_path / "runs")
+    do, said = DAMAGES[damage]
+    whole = text_of(env)
+    do(env)
+    text = text_of(env)
+    assert said in text
+    if not said.startswith("<h3>"):
+        assert said not in whole
+
+
+def test_the_answers(tmp_path: Path) -> None:
+    """redo is three times as good; the actor's σ_max doubles in each task, and the critic's stays."""
+    text = text_of(sweep(tmp_path / "runs"))
+    assert "<b>redo, sure at the 95 % level.</b>" in text
+    assert "<b>Most of all the actor of l2, since task 2.</b>" in text
+    assert "since task 2 largest singular value σ_max (1 to 4)" in text
+    assert "critic of" not in text
+    assert "<b>Not known: agents were not evaluated on earlier tasks" in text
+    assert "--env rooms --steps-per-task 100 --agent ppo --agent.gamma 0.9 --reg l2 --num-tasks 3 --seeds 0-2" in text
+
+
+@pytest.mark.parametrize("given", ["runs", "runs/rooms/ppo-l2/seed-1"])
+def test_every_folder_of_runs_has_a_report(given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(tmp_path / "runs/rooms")
+    make(tmp_path / "runs/halls", "dqn-none", 0)
+    folder = tmp_path / given
+    assert report.main([str(folder)]) == 0
+    assert str(folder / "report/report.html") in capsys.readouterr().out
+    text = (folder / "report/report.html").read_text()
+    assert ("halls" in text) == (given == "runs")
+    assert ("ppo-redo" in text) == (given == "runs")
+    if given == "runs":
+        assert (folder / "report/halls/table.md").is_file()
+        assert (folder / "report/rooms/figures/comparison.png").is_file()
+    assert [env.methods for env in environments([tmp_path / "runs/rooms"])] == [["ppo-l2", "ppo-none", "ppo-redo"]]
+    assert [len(env.runs) for env in environments([tmp_path / "runs/rooms/ppo-l2"])] == [3]
+
+
+def test_runs_of_several_folders_are_put_together(tmp_path: Path) -> None:
+    env = sweep(tmp_path / "runs")
+    (found,) = environments([env / "ppo-none", env / "ppo-redo/seed-0", env / "ppo-redo"])
+    assert found.methods == ["ppo-none", "ppo-redo"]
+    assert len(found.of("ppo-redo")) == 3
+
+
+def test_what_is_kept_in_results_can_be_reported(tmp_path: Path) -> None:
+    results = Path(__file__).parents[3] / "results/methods"
+    (tmp_path / "methods").mkdir()
+    shutil.copy(results / "tasks.csv", tmp_path / "methods")
+    (env,) = environments([tmp_path / "methods"])
+    assert (len(env.live), len(env.tasks)) == (26, 5)
+    assert env.ranked[0] == "ppo-layer-reset"
+    text = text_of(tmp_path / "methods")
+    assert "only tasks.csv is kept" in text
+    assert "worst of all networks, at each task&#x27;s end: largest singular value" in text
+
+
+def test_folders_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        report.main([str(tmp_path / "nowhere")])
+    assert stop.value.code == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+
+
+# Numbers ------------------------------------------------------------------------------------------------------
+
+
+def test_rank_correlations_are_scipys() -> None:
+    rng = np.random.default_rng(1)
+    for ties in (3, 100):
+        x = rng.integers(0, ties, 40).astype(float)
+        y = x * rng.normal(size=40)
+        assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert math.isnan(spearman(np.ones(5), np.arange(5.0)))
+
+
+def test_means_of_columns_have_intervals_of_the_known_runs() -> None:
+    values = np.array([[1.0, NAN, NAN], [3.0, 2.0, NAN], [5.0, NAN, NAN]])
+    middle, low, high = means(values)
+    assert middle[:2].tolist() == [3, 2]
+    assert (low[0], high[0]) == (1, 5)
+    assert np.isnan([middle[2], low[1], high[1], low[2]]).all()
+    theirs = stats.bootstrap((np.arange(12.0),), np.mean, method="percentile", random_state=0).confidence_interval
+    assert means(np.arange(12.0)[:, None]).at(0)[1:] == pytest.approx((theirs.low, theirs.high), abs=0.25)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [((5, 4, 6, 0, 8), "learned"), ((3, 2, 4, 0, 8), "partly learned"), ((5, -1, 8, 0, 8), "not sure"),
+     ((1, -1, 2, 0, 8), "not learned"), ((NAN, NAN, NAN, 0, 8), "not known"), ((5, 4, 6, NAN, 8), "not known"),
+     ((5, NAN, NAN, 0, 8), "learned"), ((0, 0, 0, 0, 0), "not learned")],
+)  # fmt: skip
+def test_verdicts_on_tasks(numbers: tuple[float, ...], said: str) -> None:
+    assert verdict(*numbers) == said
+
+
+@pytest.mark.parametrize(
+    ("column", "network"),
+    [("spectral_norm/action_net", "actor"), ("spectral_norm/mlp_extractor.value_net.0", "critic"),
+     ("spectral_norm/q_net.q_net.0", "critic"), ("spectral_norm/features_extractor.cnn.0", "encoder"),
+     ("spectral_norm/actor.mu", "actor"), ("spectral_norm/critic.qf0.0", "critic"),
+     ("spectral_norm/lstm_critic", "critic"), ("dormant/x", None)],
+)  # fmt: skip
+def test_layers_belong_to_networks(column: str, network: str | None) -> None:
+    assert network_of(column, KINDS[0]) == network
+
+
+def test_drift_is_in_the_direction_of_worse() -> None:
+    up, down, share = Kind("", "", ""), Kind("", "", "", worse=-1), Kind("", "", "", rule=("+", 0.1))
+    assert [up.drifted(2, now) for now in (2.9, 3, 1)] == [False, True, False]
+    assert [down.drifted(3, now) for now in (2.1, 2, 9)] == [False, True, False]
+    assert [share.drifted(0.0, now) for now in (0.05, 0.2)] == [False, True]
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.2, 8.0), (0.3, 30.0), (1.0, 1e9), (2.0, 2.0)])
+def test_ticks_are_few_plain_numbers(low: float, high: float) -> None:
+    ticks = log_ticks(low, high)
+    assert all(low * 0.99 <= tick <= high * 1.01 for tick in ticks)
+    assert len(ticks) <= 10
+    assert len(ticks) >= 2 or low == high
+
+
+def test_a_figure_has_words_and_rows() -> None:
+    dots = Dots(["a", "b"], Numbers.of([(1, 0.5, 1.5), (2, NAN, NAN)]), [Style()] * 2)
+    panel = Panel("score", "x", "y", [Line("a", [1, 2], Numbers([3, 4])), dots])
+    assert panel.words() == "score. a goes from 3 to 4; a 1 [0.5, 1.5]; b 2."
+    assert [row["panel"] for row in Figure("k", "t", "h", [panel]).rows()] == ["score"] * 4
+
+
+def test_empty_fields_stand_for_nan(tmp_path: Path) -> None:
+    Figure("k", "t", "h", [Panel("p", "", "", [Line("a", [1], Numbers([NAN]))])]).write(tmp_path)
+    with (tmp_path / "k.csv").open(newline="") as lines:
+        assert [*csv.DictReader(lines)] == [{"panel": "p", "method": "a", "x": "1", "y": ""}]
