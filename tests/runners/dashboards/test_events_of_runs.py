@@ -41,8 +41,8 @@ class Quantiles(Continual, sb3_contrib.QRDQN):
     pass
 """
 CASES = {
-    "ppo": (CARTPOLE, "--agent.n_steps 32 --reg spectral --probe on --segment-steps 640".split()),
-    "dqn": (CARTPOLE, ["--agent", "dqn", *REPLAY]),
+    "ppo": (CARTPOLE, "--agent.n_steps 32 --reg spectral --segment-steps 640".split()),
+    "dqn": (CARTPOLE, ["--agent", "dqn", "--probe", "on", *REPLAY]),
     "sac": (PENDULUM, ["--agent", "sac", *REPLAY]),
     "recurrent-ppo": (CARTPOLE, "--agent recurrent-ppo --agent.n_steps 32 --agent.network.lstm_hidden_size 8".split()),
     "a user's": (CARTPOLE, ["--agent", "my_quantiles:Quantiles", *REPLAY]),
@@ -91,7 +91,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         patch.chdir(tmp)
         patch.syspath_prepend(str(tmp))
         for case in CASES:
-            argv, folders[case] = command(tmp, case, case, *(() if case == "ppo" else ("--num-tasks", "2")))
+            argv, folders[case] = command(
+                tmp, case, case, *(() if case == "ppo" else ("--num-tasks", "2", "--steps-per-task", "1024"))
+            )
             assert continual_rl.main(argv) == 0
     return folders
 
