@@ -222,12 +222,12 @@ def _ends(env: Environment, run: Run, kind: Kind, network: str) -> list[float]:
 
 
 def _worst_layer(runs: list[Run], kind: Kind, network: str) -> str:
-    """The layer that is the worst of its network at the end of the first run that says it; empty of a single one."""
+    """The layer that is the worst of its network at the end of the first run that says it."""
     for run in runs:
         end = _last(worst(run, kind, network)) if network else math.nan
         layers = [name for name in run.progress if name.startswith(kind.column) and network_of(name, kind)]
         found = [name for name in layers if _last(run.progress[name]) == end]
-        if found and len(columns(run, kind).get(network, ())) + len(layers) > 2:
+        if found:
             return found[0].removeprefix(kind.column)
     return ""
 

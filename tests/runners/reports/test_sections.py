@@ -132,7 +132,7 @@ def test_the_answers(tmp_path: Path) -> None:
     text = text_of(sweep(tmp_path / "runs"))
     assert "<b>redo, sure at the 95 % level.</b>" in text
     assert "<b>Most of all the actor of l2, since task 2.</b>" in text
-    assert "since task 2 largest singular value σ_max (1 to 4)" in text
+    assert "since task 2 largest singular value σ_max in action_net (1 to 4)" in text
     assert "critic of" not in text
     assert "<b>Not known: agents were not evaluated on earlier tasks" in text
     assert "--env rooms --steps-per-task 100 --agent ppo --agent.gamma 0.9 --reg l2 --num-tasks 3 --seeds 0-2" in text
