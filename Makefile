@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz clean
+.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak clean plasticity results
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -15,6 +15,13 @@ demo: $(INSTALLED)  ## train on a short task sequence, about a minute, and say h
 	$(BIN)/python runners/continual_rl.py --env minigrid-seq --reg spectral --num-tasks 6 --steps-per-task 100000 --out runs/demo
 	@echo
 	@echo "Watch it:  $(BIN)/tensorboard --logdir runs/demo   and open http://localhost:6006"
+
+plasticity: $(INSTALLED)  ## a loss of plasticity, its cause and its cure in one picture, about five minutes on two cores
+	$(BIN)/python runners/sweep.py --experiment plasticity
+	$(BIN)/python runners/explain.py runs/plasticity/cartpole-rotate
+
+results: $(INSTALLED)  ## every table and picture of results/ anew, from the rows that are kept there
+	$(BIN)/python runners/results.py
 
 test: $(INSTALLED)  ## all tests, the slow ones included
 	$(BIN)/python -m pytest -n 2
@@ -52,6 +59,9 @@ rliable:  ## the numbers of the library rliable that tests compare with, anew; i
 
 fuzz: $(INSTALLED)  ## 10,000 checkpoints, damaged and forged: none may do more than be refused, in ten minutes
 	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 3600 tests/agents/test_mutated_checkpoints.py
+
+soak: $(INSTALLED)  ## 1,000 kills and 200 power cuts of PPO, DQN, SAC and recurrent PPO, in an hour
+	KILLS=1000 CUTS=200 $(BIN)/python -m pytest -s --timeout 7200 tests/runners/runs/test_kills.py tests/runners/runs/test_power_cuts.py
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 

@@ -11,9 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from neoteny.agents.checkpoint import CheckpointError
 
 #: Weights that may be made for each one that the file has: temporaries of initialization, copies that methods keep.
-WEIGHTS = 32
-#: And tensors. Both are on top of what any small agent needs.
-TENSORS = 500
+WEIGHTS = 64
+#: And tensors. Agents need about a tenth of both (tests/agents/test_mutated_checkpoints.py).
+TENSORS = 60
+#: And so many weights and tensors besides.
+SPARE = (100_000, 500)
 
 
 class Bounded(TorchDispatchMode):
@@ -26,8 +28,8 @@ class Bounded(TorchDispatchMode):
     def __init__(self, modules: Any):
         super().__init__()
         found = tensors_in(modules)
-        self._weights = 1_000_000 + WEIGHTS * sum(tensor.numel() for tensor in found)
-        self._tensors = 10_000 + TENSORS * len(found)
+        self._weights = SPARE[0] + WEIGHTS * sum(tensor.numel() for tensor in found)
+        self._tensors = SPARE[1] + TENSORS * len(found)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("neoteny.runners.evaluate", "evaluate an agent of a run on the run's tasks"),
     "report": ("neoteny.runners.report", "make a page, plots and tables from runs"),
     "attribute": ("neoteny.runners.attribute", "say which part of an agent its loss of plasticity sits in"),
+    "explain": ("neoteny.runners.explain", "say whether agents lose plasticity, why, and what helps, with a picture"),
     "benchmark": ("neoteny.runners.benchmark", "time agents, methods and environments"),
     "check": ("neoteny.envs.checker", "hold a task sequence of your own to what it promises"),
 }

@@ -36,6 +36,7 @@ from neoteny import configs
 from neoteny.agents import CheckpointError
 from neoteny.configs import ConfigError
 from neoteny.envs import EnvironmentFault
+from neoteny.envs.backends.orphans import end_with_caller
 from neoteny.runners.attribution import INTERVENTIONS, Study, find_switch, plot, print_table, read, write_table
 from neoteny.runners.experiments.command_line import Parser
 
@@ -120,4 +121,5 @@ def main(argv: list[str], prog: str = "attribute.py") -> int:
 
 
 if __name__ == "__main__":
+    end_with_caller()
     sys.exit(main(sys.argv[1:]))

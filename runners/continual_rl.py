@@ -17,6 +17,7 @@ try:
     from neoteny.agents import NonFiniteError
     from neoteny.configs import ConfigError, dump_yaml
     from neoteny.envs import EnvironmentFault
+    from neoteny.envs.backends.orphans import end_with_caller
     from neoteny.runners.experiments import StoppedByCallback, parse
     from neoteny.runners.measures import HEADLINES
     from neoteny.runners.runs import Chain
@@ -79,4 +80,5 @@ def _what(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    end_with_caller()
     sys.exit(main(sys.argv[1:]))

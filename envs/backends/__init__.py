@@ -11,7 +11,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
 from neoteny.configs import ConfigError, suggestion
-from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari
+from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari, settings
 from neoteny.envs.backends.base import Backend, Step
 from neoteny.envs.backends.faults import EnvironmentFault
 from neoteny.envs.backends.missions import MissionBackend, overlooked
@@ -123,11 +123,12 @@ def time_limit(task: Task) -> int | None:
     Raises:
         ConfigError: as of :func:`choose`.
     """
-    limit = task.kwargs.get("max_episode_steps")
-    if limit is None and choose(task) == "envpool":
-        limit = pool_limit(task)
-    elif limit is None:
-        limit = gym.registry[task.env.rpartition(":")[2]].max_episode_steps
+    backend = choose(task)
+    known = settings(task) if is_atari(task.env) else task.kwargs
+    limit = known.get("max_episode_steps")
+    if limit is None:
+        pooled = backend == "envpool"
+        limit = pool_limit(task) if pooled else gym.registry[task.env.rpartition(":")[2]].max_episode_steps
     return limit if isinstance(limit, int) and limit > 0 else None
 
 

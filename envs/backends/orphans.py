@@ -12,6 +12,8 @@ from typing import Any
 
 #: Linux's prctl: the signal that a process gets when its parent ends.
 PR_SET_PDEATHSIG = 1
+#: Programs that begin others tell them their process id by this environment variable.
+PARENT = "NEOTENY_PARENT"
 
 
 def end_with_parent(parent_is_there: Callable[[], bool], number: int = signal.SIGKILL) -> None:
@@ -21,6 +23,12 @@ def end_with_parent(parent_is_there: Callable[[], bool], number: int = signal.SI
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if not parent_is_there():
         os.kill(os.getpid(), number)
+
+
+def end_with_caller() -> None:
+    """End, as by SIGTERM, when the process ends whose id the environment variable :data:`PARENT` has; if it has one."""
+    if caller := os.environ.pop(PARENT, None):
+        end_with_parent(lambda: str(os.getppid()) == caller, signal.SIGTERM)
 
 
 def no_orphan(make: Callable[[], Any]) -> Callable[[], Any]:

@@ -28,6 +28,7 @@ from rich.progress import (
 
 from neoteny import configs
 from neoteny.configs import ConfigError
+from neoteny.envs.backends.orphans import end_with_parent
 from neoteny.runners.attribution.trials import Switch, learn_after
 from neoteny.runners.experiments import from_plain
 from neoteny.runners.measures import in_words
@@ -137,6 +138,8 @@ def _learn(plain: Mapping[str, Any], task: int, agent: Path | None, intervention
 
 def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
+    if (parent := multiprocessing.parent_process()) is not None:
+        end_with_parent(parent.is_alive)
     configs.import_from_here()
 
 

@@ -11,18 +11,10 @@ import numpy as np
 from neoteny.runners.dashboards.layout import HEALTH, NETWORKS, health
 from neoteny.runners.measures import in_words, shown, transfer
 from neoteny.runners.measures.groups import COLUMNS
+from neoteny.runners.measures.verdicts import DRIFTS, Difference, Row, drift_since, measure_of, number, verdicts
 
-Row = Mapping[str, Any]
-
-#: How much worse than at the end of the first task a number has to be, to be called a drift: times as large, as much
-#: larger, or times as small.
-DRIFT = {
-    "spectral_norm_max": ("×", 1.5),
-    "dormant_max": ("+", 0.1),
-    "probe": ("×", 1.5),
-    "feature_rank_min": ("÷", 1.5),
-    "gradient_diversity_min": ("÷", 1.5),
-}
+#: How much worse a number has to be to be called a drift, see :data:`~neoteny.runners.measures.verdicts.DRIFTS`.
+RULES = DRIFTS | {"probe": ("×", 1.5)}
 SHORT = {
     "spectral_norm_max": "σ_max",
     "dormant_max": "dormant units",
@@ -32,12 +24,6 @@ SHORT = {
 }
 #: Tasks in a table, at most.
 WIDE = 10
-
-
-def number(row: Row, column: str) -> float:
-    """A number in a row of a table; NaN where there is none."""
-    value = row.get(column)
-    return math.nan if value in (None, "") else float(value)
 
 
 def overall(rows: Sequence[Row]) -> dict[str, float]:
@@ -57,26 +43,44 @@ def overall(rows: Sequence[Row]) -> dict[str, float]:
     return found
 
 
-def learned(tasks: Sequence[Row], progress: Sequence[Row]) -> str:
+def learned(tasks: Sequence[Row]) -> str:
     """Which tasks were learned: of each what the agent reached as it came to it, over it, and at its end.
 
     Args:
         tasks: the rows of tasks.csv.
-        progress: the rows of progress.csv.
     """
-    headline, *others = sorted(shown(tasks), key=lambda name: name != tasks[0].get("headline"))
+    measure, found = measure_of(tasks), verdicts(tasks)
+    what = in_words(measure)
     columns = {
         "task": [numbered(row) for row in tasks],
-        f"{in_words(headline)} at its beginning": [
-            _text(_first(progress, row, f"rollout/{headline}")) for row in tasks
-        ],
-        "mean over it": [_text(number(row, f"{headline}_mean")) for row in tasks],
-        "**at its end**": [f"**{_text(number(row, f'{headline}_final'))}**" for row in tasks],
+        "learned?": [f"**{KINDS[verdict.kind]}**" for verdict in found],
+        f"{what} at its beginning": [_text(verdict.change.before) for verdict in found],
+        f"{what}, mean": [_text(number(row, f"{measure}_mean")) for row in tasks],
+        f"{what} at its end": [_text(verdict.change.after) for verdict in found],
+        "change [95 %]": [_change(verdict.change) for verdict in found],
+        "against its first visit [95 %]": [_change(verdict.again) if verdict.again else "–" for verdict in found],
     }
-    for name in others:
-        columns[f"{in_words(name)} at its end"] = [_text(number(row, f"{name}_final")) for row in tasks]
+    for name in shown(tasks):
+        columns.setdefault(f"{in_words(name)} at its end", [_text(number(row, f"{name}_final")) for row in tasks])
+    kept = {title: cells for title, cells in columns.items() if set(cells) != {"–"}}
     notes = [f"{numbered(row)}: {row['note']}." for row in tasks if row.get("note")]
-    return "\n\n".join([_table(columns), *notes])
+    count = sum(verdict.kind == "learned" for verdict in found)
+    return "\n\n".join([f"{count} of {len(found)} tasks learned.", _table(kept), SURE[measure == "success"], *notes])
+
+
+KINDS = {"learned": "yes", "same": "no", "worse": "no, worse", "unknown": "not known"}
+#: What the verdicts are by; of tasks that can be solved in the second place.
+SURE = (
+    "Learned: the end is above the beginning, by a 95 % interval of this one run's episodes. Over seeds: report.py.",
+    "Learned: more than half of the games at its end are solved, by a 95 % interval of this one run's games. Over "
+    "seeds: report.py.",
+)
+
+
+def _change(change: Difference) -> str:
+    if math.isnan(gain := change.after - change.before):
+        return "–"
+    return f"{gain:+.3g}" + ("" if math.isnan(change.low) else f" [{change.low:.3g}, {change.high:.3g}]")
 
 
 RULE = (
@@ -98,15 +102,15 @@ def drifts(tasks: Sequence[Row], progress: Sequence[Row]) -> str:
     lines: list[list[str]] = []
     found: dict[int, list[str]] = {}
     for network, tag, values in _of_networks(tasks, progress):
-        since = drift_since(values, *DRIFT[tag])
-        said = "no" if since is None else f"**since task {since + 1}**"
+        since = drift_since(values, *RULES[tag]) if any(map(math.isfinite, values)) else None
+        said = "no" if since is None else f"**since task {since}**"
         lines.append([NETWORKS[network], HEALTH[tag], *(_text(values[place]) for place in at), said])
         if since is not None:
             found.setdefault(since, []).append(f"the {NETWORKS[network]}'s {SHORT[tag]}")
     if not lines:
         return "Nothing was measured of the networks."
     titles = ["network", "number", *(f"task {place + 1}" for place in at), "drifts"]
-    texts = [f"Since task {numbered(tasks[since])}: {', '.join(what)}." for since, what in sorted(found.items())]
+    texts = [f"Since task {numbered(tasks[since - 1])}: {', '.join(what)}." for since, what in sorted(found.items())]
     columns = dict(zip(titles, map(list, zip(*lines, strict=True)), strict=True))
     return "\n\n".join([*(texts or ["Nothing drifts."]), _table(columns), RULE])
 
@@ -123,29 +127,6 @@ def _of_networks(tasks: Sequence[Row], progress: Sequence[Row]) -> Iterator[tupl
                 values = [number(row, health(network, tag)) for row in last]
             if not all(map(math.isnan, values)):
                 yield network, tag, values
-
-
-def drift_since(values: Sequence[float], how: str, much: float) -> int | None:
-    """From which place on all known values are worse than the first known one; None if the last is not.
-
-    Args:
-        values: one after the other, NaN where one is not known.
-        how: worse is ``"×"`` so many times as large or more, ``"+"`` so much larger, ``"÷"`` so many times as small.
-        much: that number.
-    """
-    known = [(place, value) for place, value in enumerate(values) if not math.isnan(value)]
-    first = known[0][1]
-    worse = {
-        "×": lambda value: value >= first * much,
-        "+": lambda value: value >= first + much,
-        "÷": lambda value: value <= first / much,
-    }[how]
-    since = None
-    for place, value in reversed(known[1:]):
-        if not worse(value):
-            break
-        since = place
-    return since
 
 
 def forgotten(matrix: Any, visits: Sequence[int], tasks: Sequence[str], measure: str) -> str:
@@ -175,12 +156,6 @@ def forgotten(matrix: Any, visits: Sequence[int], tasks: Sequence[str], measure:
 def numbered(row: Row) -> str:
     """A task's number, the first being 1, and its name."""
     return f"{int(row['task']) + 1} {row['name']}"
-
-
-def _first(progress: Sequence[Row], task: Row, column: str) -> float:
-    end = int(task["step"])
-    inside = (number(row, column) for row in progress if end - int(task["steps"]) < int(row["step"]) <= end)
-    return next((value for value in inside if not math.isnan(value)), math.nan)
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> str:

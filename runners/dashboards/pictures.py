@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from neoteny.runners.dashboards.answers import Row, number
 from neoteny.runners.dashboards.layout import health
 from neoteny.runners.measures import in_words
+from neoteny.runners.measures.verdicts import Row, number
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 

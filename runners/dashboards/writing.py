@@ -11,11 +11,12 @@ from stable_baselines3.common.logger import Image, Logger, TensorBoardOutputForm
 from torch import Tensor
 
 from neoteny.agents import Continual
-from neoteny.runners.dashboards.answers import Row, drifts, learned, overall
+from neoteny.runners.dashboards.answers import drifts, learned, overall
 from neoteny.runners.dashboards.mirror import Mirror
 from neoteny.runners.dashboards.pictures import draw_story
 from neoteny.runners.measures.groups import OF_LAYERS, by_network
 from neoteny.runners.measures.instruments import network_of
+from neoteny.runners.measures.verdicts import Row
 
 #: What is for tables only, and what is for dashboards only, in the words of stable-baselines3's logger.
 TABLE, DASHBOARD = ("tensorboard",), ("csv",)
@@ -94,7 +95,7 @@ class Switches:
         if last or began >= self.free_from:
             picture = draw_story(progress, tasks, self.headline, self.title)
             self.logger.record("answers/0 the run so far", Image(picture, "HWC"))
-            self.logger.record("answers/1 which tasks were learned", learned(tasks, progress))
+            self.logger.record("answers/1 which tasks were learned", learned(tasks))
             self.logger.record("answers/2 since when its networks drift, and which", drifts(tasks, progress))
             self.free_from = (now := time.perf_counter()) + (now - began) / SHARE
         self.logger.dump(step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,20 @@ def build_method(data: Mapping[str, Any], setting: str = "reg") -> Method | None
         return None
     cls = configs.find_class(f"{setting}.method", name, METHODS | {"none": Method}, Method)
     return configs.build(cls, settings, setting)
+
+
+def has(data: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether a reg with these settings has the setting at ``path`` (``strength``, ``critic.strength``, …)."""
+    first, *rest = path
+    if first in ROLES:
+        return not rest or has(data, rest)
+    if first in ("method", "methods", *OF_AGENT):
+        part = data.get(first)
+        if first == "methods" and isinstance(part, Mapping) and len(rest) > 1:
+            return rest[0] in part and has(part[rest[0]], rest[1:])
+        return part is not None
+    name = str(data.get("method", "none"))
+    return name != "none" and first in configs.fields(configs.find_class("reg.method", name, METHODS, Method))
 
 
 def parts(reg: Reg) -> list[Method]:

@@ -106,8 +106,9 @@ class Curve:
 
         Returns:
             ``mean``, of the curve. ``begin`` and ``final``, over the episodes that began in the first and in the last
-            tenth, and at least over the last so many as there are environments; ``begin_error`` and ``final_error``,
-            their standard errors. ``of_ended``, over all that ended, which are more often short than they began.
+            tenth, and at least over the last so many as there are environments; no ``final`` if these are of the first
+            tenth, in a visit that is hardly longer than an episode. ``begin_error`` and ``final_error``, their standard
+            errors. ``of_ended``, over all that ended, which are more often short than they began.
         """
         places, values = self.counted()
         curve = self.curve()
@@ -115,8 +116,8 @@ class Curve:
         latest = min(0.9, places[-copies]) if copies else 0.9
         begin, begin_error = mean_and_error(values[places < 0.1])
         final, final_error = mean_and_error(values[places >= latest])
-        if latest < 0.1:  # the same episodes
-            begin_error = math.nan
+        if latest < 0.1:  # nothing later is known
+            final = final_error = math.nan
         return {
             "mean": float(curve.mean()) if len(curve) else math.nan,
             "begin": begin,

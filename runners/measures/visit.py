@@ -109,7 +109,7 @@ class VisitMeasures:
         longest = max(end - begin for begin, end in itertools.pairwise([0, *curve.cuts]))
         by = "--segment-steps" if len(curve.cuts) > 1 else "the end of the task"
         return (
-            f"episodes take {curve.longest} steps or more and are cut after {longest} by {by}, so only short ones "
+            f"some episodes take {curve.longest} steps or more and are cut after {longest} by {by}, so only short ones "
             f"ended: {row['episodes']}, with a mean return of {row['return_of_ended']:.3f}"
         )
 

@@ -1,5 +1,6 @@
 """What finished runs say: read from their folders, over seeds, as a page, tables and plots."""
 
+from neoteny.runners.reports.board import compare
 from neoteny.runners.reports.environment import Environment, environments
 from neoteny.runners.reports.page import page
 from neoteny.runners.reports.plots import plot
@@ -20,6 +21,7 @@ __all__ = [
     "Environment",
     "Runs",
     "Section",
+    "compare",
     "environments",
     "interquartile_mean",
     "interval",

@@ -22,6 +22,9 @@ from neoteny.runners.reports.scores import Runs, Scores, interval, scores
 #: Of more methods than this the curves could not be told apart.
 CURVES = 6
 
+#: The column of the largest spectral norm.
+NORM = "spectral_norm_max"
+
 
 def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
     """A measure and the largest spectral norm: task by task for a few methods, over all tasks for many.
@@ -31,20 +34,19 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
     fresh = references(runs)
     many = len(runs) > CURVES
     height = 1.2 + 0.27 * len(runs) if many else 4
-    figure, axes = plt.subplots(1, 2, figsize=(11, height), layout="constrained", sharey=many)
-    panels = (
-        (f"{measure}_mean", f"mean {in_words(measure)}"),
-        ("spectral_norm_max", "largest spectral norm at a task's end"),
+    panels = {f"{measure}_mean": f"mean {in_words(measure)}"}
+    if any(row.get(NORM) for seeds in runs.values() for rows in seeds.values() for row in rows):
+        panels[NORM] = "largest spectral norm at a task's end"
+    figure, (axes,) = plt.subplots(
+        1, len(panels), figsize=(5.5 * len(panels), height), layout="constrained", sharey=many, squeeze=False
     )
-    for axis, (column, label) in zip(axes, panels, strict=True):
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
         (dots if many else curves)(axis, {name: scores(seeds, column) for name, seeds in runs.items()}, label, fresh)
         axis.grid(alpha=0.25)
-    if many:
-        axes[1].set_xscale("log")
-        plain_numbers(axes[1].xaxis)
-    else:
-        axes[1].set_yscale("log")
-        plain_numbers(axes[1].yaxis)
+        if column == NORM:
+            (axis.set_xscale if many else axis.set_yscale)("log")
+            plain_numbers(axis.xaxis if many else axis.yaxis)
+    if not many:
         axes[0].set_ylim(bottom=min(0, axes[0].get_ylim()[0]))
         axes[0].legend(frameon=False)
     figure.suptitle(title)

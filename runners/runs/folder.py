@@ -69,7 +69,7 @@ class RunFolder:
         self._tables: dict[str, Table] = {}
         file = self.path / "config.yaml"
         if file.exists():
-            self._compare(_flat(read_yaml(file)), _flat(self.settings))
+            compare(self.path, self.settings)
         elif any(self.checkpoints.latest_first()):
             raise ConfigError(
                 f"--out: {path} has checkpoints, and config.yaml is gone; choose another --out, or remove it"
@@ -111,16 +111,6 @@ class RunFolder:
             if not is_sealed(self.path / name, seal):
                 return f"{name} has not the rows that it was taken with"
         return None
-
-    def _compare(self, recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        longer = recorded.get(LENGTH[0]) != settings.get(LENGTH[0])
-        for key, value in settings.items():
-            may_differ = key.partition(".")[0] in MAY_DIFFER or (longer and key in LENGTH)
-            if (there := recorded.get(key)) != value and not may_differ:
-                raise ConfigError(
-                    f"--out: {self.path} holds a run of other settings: {key} is {there!r} there and {value!r} "
-                    f"here; choose another --out, or remove it"
-                )
 
     def _yaml(self) -> str:
         return dump_yaml(dict(self.settings))
@@ -182,6 +172,23 @@ class RunFolder:
             state |= {"charts": sorted(self._events.charts)}
             self.checkpoints.save(state["segment"], agent, {**state, "tables": seals})
             self.state = state
+
+
+def compare(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Whether a run of these settings, plain data, may go on in a folder that holds one.
+
+    Raises:
+        ConfigError: that one has other settings.
+    """
+    recorded, wanted = _flat(read_yaml(folder / "config.yaml")), _flat(settings)
+    longer = recorded.get(LENGTH[0]) != wanted.get(LENGTH[0])
+    for key, value in wanted.items():
+        may_differ = key.partition(".")[0] in MAY_DIFFER or (longer and key in LENGTH)
+        if (there := recorded.get(key)) != value and not may_differ:
+            raise ConfigError(
+                f"--out: {folder} holds a run of other settings: {key} is {there!r} there and {value!r} "
+                f"here; choose another --out, or remove it"
+            )
 
 
 def kept_agent(folder: Path, task: int) -> Path:

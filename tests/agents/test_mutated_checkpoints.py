@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from agent_zoo import CASES
 
-from neoteny.agents import CheckpointError, checkpoint
-from neoteny.plasticity import Spectral
+from neoteny.agents import CheckpointError, bounds, checkpoint
+from neoteny.plasticity import Compose, L2Init, ShrinkAndPerturb, Spectral
 
 #: How many files are tried; `make fuzz` tries more.
 FILES = int(os.environ.get("MUTATIONS", "150"))
@@ -136,3 +136,12 @@ def test_networks_larger_than_their_weights(files: dict[str, bytes], tmp_path: P
     with pytest.raises(CheckpointError, match="larger networks than it has weights of"):
         CASES["ppo"].ours.load(file, device="cpu")
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_agents_need_far_less_than_they_may(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "WEIGHTS", bounds.WEIGHTS / 4)
+    monkeypatch.setattr(bounds, "TENSORS", bounds.TENSORS / 4)
+    monkeypatch.setattr(bounds, "SPARE", (0, 0))
+    CASES[name].make(reg=Compose(methods=(Spectral(), L2Init(), ShrinkAndPerturb()))).save(tmp_path / "agent")
+    CASES[name].ours.load(tmp_path / "agent", device="cpu")

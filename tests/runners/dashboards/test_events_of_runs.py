@@ -178,7 +178,7 @@ def test_answers_and_picture_at_the_end(runs: dict[str, Path]) -> None:
     assert picture.step == 4096
     assert picture.encoded_image_string.startswith(b"\x89PNG")
     answer = text(events, "answers/1 which tasks were learned")
-    assert answer.count("\n| ") == 4
+    assert answer.count("\n| ") == 5  # with the titles
     assert "| 4 CartPole-v1 length 1 |" in answer
     assert "the largest singular value" in text(events, "answers/2 since when its networks drift, and which")
     assert "method: spectral" in text(events, "config")

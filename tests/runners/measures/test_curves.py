@@ -110,11 +110,12 @@ def test_few_episodes_have_no_standard_error():
     assert curve.summary()["final_error"] == pytest.approx(np.std([1, 0, 1, 0, 1], ddof=1) / 5**0.5)
 
 
-def test_where_the_end_is_the_beginning_their_difference_is_not_known():
-    """Only the episodes that begin with the visit count: nothing later is known of it."""
+def test_where_only_the_beginning_is_known_there_is_no_end():
+    """Only the episodes that begin with the visit count."""
     found = Curve([(0, 256, float(copy % 2)) for copy in range(16)], [256], [0]).summary()
-    assert (found["begin"], found["final"]) == (0.5, 0.5)
-    assert math.isnan(found["begin_error"])
+    assert (found["mean"], found["begin"]) == (0.5, 0.5)
+    assert math.isnan(found["final"])
+    assert math.isnan(found["final_error"])
 
 
 def test_nothing_is_not_a_number():

@@ -14,6 +14,7 @@ from neoteny.runners import report, sweep
 from neoteny.runners.experiments import parse
 from neoteny.runners.reports import reference_of, references
 from neoteny.runners.reports.reference import difference, ratio
+from neoteny.runners.sweeps import Job
 
 
 def test_hand_worked() -> None:
@@ -140,8 +141,8 @@ def test_runs_of_another_length_are_compared_as_far_as_they_go(tmp_path: Path) -
 def commands(monkeypatch: pytest.MonkeyPatch, *argv: str) -> dict[str, list[str]]:
     planned: dict[str, list[str]] = {}
 
-    def run_all(commands: dict[str, list[str]], pool: object) -> list[str]:
-        planned.update(commands)
+    def run_all(jobs: list[Job], at_a_time: int) -> list[str]:
+        planned.update((job.name, job.command) for job in jobs)
         return []
 
     monkeypatch.setattr(sweep, "run_all", run_all)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import resource
 import shutil
@@ -14,17 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from nothing_lost import ON_POLICY, PROGRAM, SMALL, command, equal, of
 
 from neoteny.agents import durable
 from neoteny.runners import continual_rl
-from neoteny.runners.experiments import parse
 from neoteny.runners.runs.lock import Lock
-
-PROGRAM = Path(continual_rl.__file__)
-SEQUENCE = "tasks: [{env: CartPole-v1, steps: 256}, {env: CartPole-v1, steps: 256}]\ncycles: 2\n"
-SMALL = "--num-envs 4 --agent.n_steps 16 --agent.batch_size 32 --agent.network.hidden [16] --segment-steps 128".split()
 
 
 @pytest.fixture(scope="module")
@@ -36,33 +29,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(folder: Path, *more: str) -> list[str]:
-    (folder / "tiny.yaml").write_text(SEQUENCE)
-    return ["--env", str(folder / "tiny.yaml"), *SMALL, "--out", str(folder / "runs"), *more]
-
-
-def of(folder: Path) -> Path:
-    """The run's own folder."""
-    return parse(command(folder), "")[0].folder
-
-
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     return tmp_path
-
-
-def equal(one: Path, other: Path) -> bool:
-    """Whether two runs have the same tables, but for the time that they took, and the same agent."""
-
-    def rows(folder: Path, name: str) -> list[dict[str, str]]:
-        with (folder / name).open(newline="") as lines:
-            return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(lines)]
-
-    agents = [load_file(max((folder / "checkpoints").glob("*.safetensors"))) for folder in (one, other)]
-    return all(rows(one, name) == rows(other, name) for name in ("tasks.csv", "progress.csv")) and all(
-        torch.equal(agents[0][key], agents[1][key]) for key in agents[0].keys() | agents[1].keys()
-    )
 
 
 def flip(path: Path) -> None:
@@ -233,7 +203,7 @@ def test_a_lock_names_its_holder_and_is_not_a_childs(tmp_path: Path) -> None:
 @pytest.fixture
 def long_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A process that has learned its first segment."""
-    argv = command(tmp_path, "--steps-per-task", "1000000", "--segment-steps", "1024")
+    argv = command(tmp_path, "ppo", "--steps-per-task", "1000000", "--segment-steps", "1024")
     process = start(argv)
     while not [*tmp_path.rglob("segment-*.json")]:
         time.sleep(0.05)
@@ -295,7 +265,7 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end processes with their parent")
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path / "slow.yaml").write_text("tasks: [{env: CartPole-v1, steps: 1000000, backend: async}]\n")
-    argv = ["--env", str(tmp_path / "slow.yaml"), *SMALL, "--out", str(tmp_path / "runs")]
+    argv = ["--env", str(tmp_path / "slow.yaml"), *SMALL, *ON_POLICY, "--out", str(tmp_path / "runs")]
     process = start(argv)
     while not [*tmp_path.rglob("segment-*.json")]:
         time.sleep(0.05)

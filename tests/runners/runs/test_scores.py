@@ -85,7 +85,7 @@ def test_returns_are_the_agents_and_scores_the_tasks(tmp_path: Path, capsys: pyt
     events = EventAccumulator(str(folder)).Reload()
     tags = set(events.Tags()["scalars"])
     assert {"rollout/score", "rollout/success", "rollout/reward_rate", "task/success_mean", "task/score_final"} <= tags
-    assert {"score/Chore-v0 reward flipped", "success/Chore-v0 reward flipped"} <= tags
+    assert {"score/02 Chore-v0 reward flipped", "success/02 Chore-v0 reward flipped"} <= tags
     assert {event.value for event in events.Scalars("rollout/score")} == {4.0}
     assert report.main([str(folder.parent.parent), "--out", str(tmp_path / "report")]) == 0
     headings = [line for line in (tmp_path / "report" / "table.md").read_text().splitlines() if line.startswith("## M")]

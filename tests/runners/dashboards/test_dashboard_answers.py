@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neoteny.runners.dashboards.answers import drift_since, drifts, forgotten, learned, overall
+from neoteny.runners.dashboards.answers import drifts, forgotten, learned, overall
 from neoteny.runners.dashboards.hparams import strengths
 from neoteny.runners.dashboards.layout import CHARTS, charts_of
 from neoteny.runners.dashboards.pictures import draw_matrix, draw_story
@@ -40,23 +40,6 @@ def progress(count: int, **columns: list[Any]) -> list[dict[str, str]]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("values", "how", "much", "since"),
-    [
-        ([1, 1, 2, 2], "×", 1.5, 2),
-        ([1, 2, 1, 2], "×", 1.5, 3),  # it came back in between
-        ([1, 2, 2, 1], "×", 1.5, None),
-        ([2, 1, 1], "÷", 1.5, 1),
-        ([0.0, 0.05, 0.3], "+", 0.1, 2),
-        ([float("nan"), 1, float("nan"), 2], "×", 1.5, 3),  # compared with the first that is known
-        ([1], "×", 1.5, None),
-        ([1, float("inf")], "×", 1.5, 1),
-    ],
-)
-def test_since_when_it_drifts(values: list[float], how: str, much: float, since: int | None) -> None:
-    assert drift_since(values, how, much) == since
-
-
 def test_drifts_name_network_and_task() -> None:
     text = drifts(
         tasks(3, probe_critic=[1.0, 1.1, 4.0]),
@@ -80,13 +63,25 @@ def test_a_wide_table_has_the_first_and_the_last_task() -> None:
 
 
 def test_which_tasks_were_learned() -> None:
-    rows = tasks(2, note=["", "no episode came to its end"])
-    rows[1] |= {"return_mean": "nan", "return_final": "nan", "score_mean": "nan", "score_final": "nan"}
-    text = learned(rows, progress(2)).splitlines()
-    assert text[0] == "| task | return at its beginning | mean over it | **at its end** | reward rate at its end |"
-    assert text[2] == "| 1 maze, \\| 0 | 0 | 0.5 | **0** | – |"
-    assert text[3] == "| 2 maze, \\| 1 | 2 | – | **–** | – |"
-    assert text[-1] == "2 maze, | 1: no episode came to its end."
+    """The second is not known; the third is the first again, and ends lower than the first did."""
+    rows = tasks(
+        3,
+        return_begin=[0, "nan", 4],
+        return_begin_error=[1, "nan", 1],
+        return_final=[9, "nan", 5],
+        return_final_error=[1, "nan", 1],
+        note=["", "no episode came to its end", ""],
+    )
+    rows[2]["name"] = rows[0]["name"]
+    lines = learned(rows).splitlines()
+    assert lines[0] == "1 of 3 tasks learned."
+    assert lines[2].startswith(
+        "| task | learned? | return at its beginning | return, mean | return at its end | change"
+    )
+    assert lines[4].startswith("| 1 maze, \\| 0 | **yes** | 0 | 0.5 | 9 | +9 [6.23, 11.8] | –")
+    assert lines[5].startswith("| 2 maze, \\| 1 | **not known** | – | 0.5 | – | – | –")
+    assert lines[6].startswith("| 3 maze, \\| 0 | **no, worse** | 4 | 0.5 | 5 | +1 [-1.77, 3.77] | -4 [-6.77, -1.23]")
+    assert lines[-1] == "2 maze, | 1: no episode came to its end."
 
 
 def test_means_are_over_tasks_that_are_known() -> None:

@@ -1,0 +1,232 @@
+"""The runs of a sweep: each a command line of continual_rl.py, none of them twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from neoteny import configs
+from neoteny.agents import config_of
+from neoteny.configs import ConfigError
+from neoteny.runners.experiments import regs
+from neoteny.runners.experiments.command_line import parse, parse_value
+from neoteny.runners.experiments.compose import KINDS, find_agent, load_presets
+from neoteny.runners.experiments.experiment import Experiment
+from neoteny.runners.experiments.sweeps import FRESH, Choice, Sweep, listed
+
+#: Settings of a sequence that are options of their own.
+LENGTHS = ("steps_per_task", "num_tasks")
+
+
+class Point(NamedTuple):
+    """A place in the grid: what is run with every seed.
+
+    Attributes:
+        names: of env, agent and reg; reg is ``fresh`` for the reference.
+        settings: in place of the presets', by dotted name.
+    """
+
+    names: dict[str, str]
+    settings: dict[str, Any]
+
+    def matches(self, rule: Mapping[str, Any], seed: int | None = None) -> bool:
+        """Whether all that ``rule`` says is true here; of seeds it is, if none is given."""
+        here = {**self.settings, **self.names}
+        here |= {"seed": seed} if seed is not None else {key: rule[key] for key in rule if key == "seed"}
+        return all(key in here and here[key] in [*listed(wanted), wanted] for key, wanted in rule.items())
+
+    def words(self) -> list[str]:
+        """The command line, without a seed."""
+        fresh = self.names["reg"] == FRESH
+        names = self.names | ({"reg": "none"} if fresh else {})
+        words = [word for kind in KINDS for word in (f"--{kind}", names[kind])]
+        for key, value in self.settings.items():
+            kind, _, path = key.partition(".")
+            option = path.replace("_", "-") if kind == "env" and path in LENGTHS else key
+            words.append(f"--{option}={configs.dump_value(value)}")
+        return words + ["--fresh"] * fresh
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """A run, the words after continual_rl.py that make it, and where in the grid it is."""
+
+    experiment: Experiment
+    arguments: list[str]
+    point: Point
+
+    @property
+    def folder(self) -> str:
+        return str(self.experiment.folder)
+
+
+class Plan:
+    """All runs of a sweep.
+
+    Args:
+        sweep: what is swept.
+        words: options of continual_rl.py for all runs. Those of a method go to the methods that have such a setting.
+        grid: alternatives by setting, in place of the sweep's own.
+        only: names by kind, of which alone runs are wanted.
+        prog: what the program is called, in errors.
+
+    Attributes:
+        runs: each folder once.
+        notes: what was left out or put together, for the console.
+
+    Raises:
+        ConfigError: a name or a setting is wrong. Settings of one run that are wrong exit with code 2, as
+            :func:`~neoteny.runners.experiments.parse` does.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        words: Sequence[str] = (),
+        *,
+        grid: Mapping[str, list[Any]] | None = None,
+        only: Mapping[str, list[str]] | None = None,
+        prog: str = "",
+    ):
+        self.sweep = sweep
+        self.prog = prog
+        self.notes: list[str] = []
+        of_all, options = _split(_options(sweep.options))
+        given, others = _split(words)
+        self.words = [*options, *others]
+        self.layers = (of_all | {key: listed(value) for key, value in sweep.grid.items()}, {**(grid or {}), **given})
+        self._check_keys()
+        points = self._without_excluded([*self._points()])
+        for kind, names in (only or {}).items():
+            there = dict.fromkeys(point.names[kind] for point in points)
+            for name in names:
+                configs.choose(f"--{kind}", name, there)
+            # The reference is compared with whatever is left.
+            points = [point for point in points if point.names[kind] in (*names, FRESH)]
+        self.runs = self._runs(points)
+
+    def _check_keys(self) -> None:
+        """Whether all settings are of somebody."""
+        names = {choice.name for choices in self.sweep.choices.values() for choice in choices}
+        for key in itertools.chain(*self.layers):
+            if key.partition(".")[0] not in KINDS and not any(key.startswith(f"{name}.") for name in names):
+                allowed = [*KINDS, *sorted(names)]
+                near = configs.suggestion(key.partition(".")[0], allowed)
+                raise ConfigError(f"grid: {key!r} begins with none of {', '.join(allowed)}{near}")
+
+    def _points(self) -> Iterator[Point]:
+        choices = self.sweep.choices
+        choices = {kind: self._with_layers(kind, choices[kind]) for kind in KINDS}
+        if self.sweep.reference == FRESH:
+            choices["reg"].append(Choice(FRESH, {}))
+        for chosen in itertools.product(*choices.values()):
+            names = dict(zip(KINDS, (choice.name for choice in chosen), strict=True))
+            for variants in itertools.product(*(choice.variants() for choice in chosen)):
+                pairs = zip(KINDS, variants, strict=True)
+                yield Point(names, {f"{kind}.{key}": value for kind, found in pairs for key, value in found.items()})
+
+    def _with_layers(self, kind: str, choices: Sequence[Choice]) -> list[Choice]:
+        """Each choice with what the grid and the options for all say of it; its own go before the grid's."""
+        found = {id(choice): [dict[str, list[Any]](), dict[str, list[Any]]()] for choice in choices}
+        for number, layer in enumerate(self.layers):
+            for key, values in layer.items():
+                for choice, path in self._takers(kind, key, choices):
+                    found[id(choice)][number][path] = values
+        return [Choice(c.name, found[id(c)][0] | c.settings | found[id(c)][1]) for c in choices]
+
+    def _takers(self, kind: str, key: str, choices: Sequence[Choice]) -> list[tuple[Choice, str]]:
+        """Those that a setting is for, each with what it is called there."""
+        first, _, path = key.partition(".")
+        if first != kind:
+            return [(c, key.removeprefix(f"{c.name}.")) for c in choices if key.startswith(f"{c.name}.")]
+        takers = [c for c in choices if self._has(kind, c, path)]
+        if takers and len(takers) < len(choices):
+            names = dict.fromkeys(choice.name for choice in choices if choice not in takers)
+            self.notes.append(f"{key}: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no such setting")
+        # Where nobody has it, the error that continual_rl.py has for it is more to the point than ours.
+        return [(c, path) for c in takers or [c for c in choices if c.name != "none"] or choices]
+
+    def _has(self, kind: str, choice: Choice, path: str) -> bool:
+        if kind == "env":
+            return True
+        if kind == "agent":
+            env = self.sweep.choices["env"][0].name
+            _, settings = load_presets({"env": env, "agent": choice.name, "reg": "none"})["agent"]
+            return path.partition(".")[0] in configs.fields(config_of(find_agent(settings)))
+        own = {key: values[0] for key, values in choice.settings.items()}
+        return regs.has(regs.load(choice.name)[1] | own, path.split("."))
+
+    def _without_excluded(self, points: list[Point]) -> list[Point]:
+        for rule in self.sweep.exclude:
+            if not any(point.matches(rule) for point in points):
+                raise ConfigError(f"exclude: {rule} is true of no run")
+        whole = [rule for rule in self.sweep.exclude if "seed" not in rule]
+        return [point for point in points if not any(point.matches(rule) for rule in whole)]
+
+    def _runs(self, points: Sequence[Point]) -> list[PlannedRun]:
+        folders: dict[str, str] = {}
+        settings: dict[str, str] = {}
+        found: list[PlannedRun] = []
+        for point in points:
+            arguments = [*point.words(), *self.words]
+            experiment, _ = parse(arguments, prog=self.prog or None)
+            label = "/".join(experiment.folder.parts[-3:-1])
+            plain = {key: value for key, value in experiment.plain.items() if key not in ("labels", "seed")}
+            same = json.dumps([plain, experiment.run.out], sort_keys=True, default=str)
+            if same in settings:
+                if settings[same] != label:
+                    self.notes.append(f"{label} has the settings of {settings[same]}, which is run")
+                continue
+            if label in folders:
+                raise ConfigError(f"two different runs would be in one folder, {label}: {folders[label]} and {point}")
+            folders[label], settings[same] = str(point), label
+            found += self._with_seeds(experiment, arguments, point)
+        return found
+
+    def _with_seeds(self, experiment: Experiment, arguments: list[str], point: Point) -> Iterator[PlannedRun]:
+        for seed in self.sweep.seeds:
+            if any(point.matches(rule, seed) for rule in self.sweep.exclude):
+                continue
+            keep = self.attributes(point, seed)
+            words = [*arguments[: 2 * len(KINDS)], "--seed", str(seed), *arguments[2 * len(KINDS) :]]
+            run = dataclasses.replace(experiment.run, seed=seed, keep_agents=experiment.run.keep_agents or keep)
+            yield PlannedRun(dataclasses.replace(experiment, run=run), [*words, *["--keep-agents"] * keep], point)
+
+    def attributes(self, point: Point, seed: int) -> bool:
+        """Whether a run is attributed once it is done."""
+        wanted = self.sweep.attribution
+        return wanted is not None and point.names["reg"] != FRESH and point.matches(wanted.of, seed)
+
+
+def _split(words: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """Settings of env, agent and reg by dotted name, each a list of one; and the other words."""
+    dotted: dict[str, list[Any]] = {}
+    others = []
+    following = iter(words)
+    for word in following:
+        option, equals, value = word.partition("=")
+        if not (option.startswith("--") and option[2:].partition(".")[0] in KINDS and "." in option):
+            others.append(word)
+            continue
+        given = value if equals else next(following, None)
+        if given is None:
+            raise ConfigError(f"{option}: a value is expected")
+        dotted[option[2:]] = [parse_value(given)]
+    return dotted, others
+
+
+def _options(options: Mapping[str, Any]) -> list[str]:
+    """Options by name as words."""
+    words: list[str] = []
+    for key, value in options.items():
+        option = f"--{key if '.' in key else key.replace('_', '-')}"
+        if isinstance(value, bool) and "." not in key:
+            words += [option] * value
+        elif isinstance(value, list) and "." not in key:
+            words += [option, *map(str, value)]
+        else:
+            words.append(f"{option}={configs.dump_value(value)}")
+    return words

@@ -1,0 +1,100 @@
+"""Rebuild the tables and pictures of results/ from the rows that it keeps; nothing is trained.
+
+    python runners/results.py
+
+Of every folder of results/: from tasks.csv (and tasks-….csv) table.md and returns.png, of several sequences one
+after the other; from trials.csv the tables and pictures of its attributions; where explain.py has written, what it has.
+Texts, README.md, are written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from neoteny.configs import ConfigError
+from neoteny.runners import attribution
+from neoteny.runners.reports import plot
+from neoteny.runners.reports.flat import read_flat
+from neoteny.runners.reports.task_tables import ABOUT, headline_of, sections
+from neoteny.runners.sweeps.explanation import explain
+from neoteny.runners.sweeps.picture import explained
+
+
+def of_tasks(file: Path) -> Iterator[Path]:
+    """Write the table of a tasks.csv, and pictures where methods are compared or where there was one."""
+    suffix = file.stem.removeprefix("tasks")
+    text = [
+        f"# {file.parent.name}{suffix}",
+        f"Made by `make results` from [{file.name}]({file.name}). Means over seeds with 95 % bootstrap intervals.",
+        ABOUT,
+    ]
+    for sequence, runs in read_flat(file).items():
+        heading = [f"# Sequence {sequence}"] if sequence else []
+        text += [*heading, *sections(runs)]
+        picture = file.with_name("-".join(filter(None, ("returns", sequence))) + f"{suffix}.png")
+        tasks = max(len(rows) for seeds in runs.values() for rows in seeds.values())
+        if picture.exists() or (len(runs) > 1 and tasks > 1):
+            plot(runs, picture, sequence or f"{file.parent.name}{suffix}", headline_of(runs))
+            yield picture
+    table = file.with_name(f"table{suffix}.md")
+    table.write_text("\n\n".join(text) + "\n")
+    yield table
+
+
+def of_trials(file: Path) -> Iterator[Path]:
+    """Write the table and the picture of every study in a trials.csv."""
+    studies: dict[str, list[dict[str, str]]] = {}
+    with file.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            studies.setdefault(row["study"], []).append(row)
+    for study, rows in studies.items():
+        found = attribution.read(rows)
+        table, picture = (file.with_name(f"{study}.{kind}") for kind in ("csv", "png"))
+        attribution.write_table(table, *found)
+        attribution.plot(picture, f"{study}: task {rows[0]['at_task']}, {rows[0]['name']}", *found)
+        yield from (table, picture)
+
+
+def rebuild(folder: Path) -> Iterator[str]:
+    """What was written, a line for each file; and the folders that keep no rows to rebuild anything from."""
+    for each in sorted(path for path in folder.iterdir() if path.is_dir()):
+        tasks, trials = sorted(each.glob("tasks*.csv")), sorted(each.glob("trials.csv"))
+        if (each / "explained.md").exists():
+            tasks, trials = [], []
+            yield from map(str, explained(explain(each), each.name, each))
+        elif not (tasks or trials):
+            yield f"{each}: no tasks.csv and no trials.csv, so there is nothing to rebuild its figures from"
+        for file in tasks:
+            yield from map(str, of_tasks(file))
+        for file in trials:
+            yield from map(str, of_trials(file))
+
+
+def main(argv: list[str], prog: str = "results.py") -> int:
+    description, _, more = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: %(default)s")
+    options = parser.parse_args(argv)
+    if not options.folder.is_dir():
+        parser.error(f"folder: {options.folder} is no folder")
+    try:
+        for line in rebuild(options.folder):
+            print(line)
+    except ConfigError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""What of a sweep is there, and how long the rest of it will take."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neoteny.runners.experiments import Experiment, PlannedRun
+from neoteny.runners.experiments.experiment import short
+from neoteny.runners.runs.checkpoints import Checkpoints
+from neoteny.runners.runs.folder import compare
+from neoteny.runners.runs.tables import is_sealed
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        run: the run.
+        step: environment steps done, those of the last checkpoint.
+        steps: of the whole run.
+        complete: nothing is left to do.
+        rate: environment steps per second of runs like this; None if there are none.
+    """
+
+    run: PlannedRun
+    step: int
+    steps: int
+    complete: bool
+    rate: float | None
+
+    @property
+    def state(self) -> str:
+        return "complete" if self.complete else "begun" if self.step else "missing"
+
+    @property
+    def seconds(self) -> float | None:
+        """What is left takes so long; None if nobody knows."""
+        if self.complete:
+            return 0.0
+        return (self.steps - self.step) / self.rate if self.rate else None
+
+
+def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
+    """How far every run is. Nothing is written.
+
+    Raises:
+        ConfigError: a folder holds a run of other settings.
+    """
+    rates: dict[Path, dict[str, float]] = {}
+    found = []
+    for run in runs:
+        experiment = run.experiment
+        state, whole = _last(experiment)
+        segments = experiment.segments
+        complete = whole and state["segment"] == len(segments) - 1 and not experiment.run.evaluate_all
+        env = experiment.folder.parents[1]
+        if env not in rates:
+            rates[env] = measured_rates(env)
+        steps = sum(segment.steps for segment in segments)
+        rate = None if complete else _rate(rates[env], experiment)
+        found.append(Progress(run, state.get("step", 0), steps, complete, rate))
+    return found
+
+
+def _last(experiment: Experiment) -> tuple[dict[str, Any], bool]:
+    """What the last checkpoint was taken with, and whether agent and tables are what they were then."""
+    folder = experiment.folder
+    if not (folder / "config.yaml").exists():
+        return {}, False
+    compare(folder, experiment.plain)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state = checkpoints.last() or {}
+    tables = state.get("tables", {}).items()
+    whole = bool(state) and checkpoints.is_whole(state) and all(is_sealed(folder / name, seal) for name, seal in tables)
+    return state, whole
+
+
+def measured_rates(env: Path) -> dict[str, float]:
+    """Environment steps per second, the median over tasks and seeds, of each folder of runs in ``env``."""
+    rates: dict[str, list[float]] = {}
+    for file in env.glob("*/seed-*/tasks.csv"):
+        with file.open(newline="") as lines:
+            speeds = [float(row["steps_per_second"]) for row in csv.DictReader(lines)]
+        rates.setdefault(file.parents[1].name, []).extend(speeds)
+    return {name: statistics.median(speeds) for name, speeds in rates.items() if speeds}
+
+
+def _rate(rates: dict[str, float], experiment: Experiment) -> float | None:
+    """That of the same agent and method or, if there is none yet, of the same agent with others."""
+    name, agent = experiment.folder.parent.name, short(experiment.labels["agent"])
+    others = [rate for other, rate in rates.items() if other.startswith((f"{agent}-", f"{agent},"))]
+    return rates.get(name) or (statistics.median(others) if others else None)
+
+
+def describe(found: Sequence[Progress], jobs: int) -> str:
+    """How many runs there are, how many are complete, and how long the rest takes, so many at a time."""
+    left = [each for each in found if not each.complete]
+    begun = sum(each.state == "begun" for each in left)
+    text = f"{len(found)} runs: {len(found) - len(left)} complete, {begun} begun, {len(left) - begun} missing"
+    known = [each.seconds for each in left if each.seconds is not None]
+    if not left:
+        return text
+    if not known:
+        return f"{text}; no run like them has ended yet, so their time is not known"
+    guess = sum(known) / len(known) * len(left) / min(jobs, len(left))
+    rest = f" ({len(left) - len(known)} of them taken to be like the others)" if len(known) < len(left) else ""
+    return f"{text}; about {duration(guess)} left at {jobs} at a time{rest}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
