@@ -133,8 +133,8 @@ def _ahead(env: Environment, found: Comparison, one: str, other: str) -> tuple[s
     chance = found.better(one, other, whole_runs=True)
     runs = min(len(found.scores[method]) for method in (one, other))
     sure = "" if math.isnan(chance[1]) else ": sure" if chance[1] > 0.5 else ": not sure, since the interval holds 0.5"
-    text = f"a run of {_quoted(env, one)} does better than one of {_quoted(env, other)} with probability {estimate(*chance)}"
-    return f"{text}, from {runs} run{'s' * (runs > 1)}{sure}", chance
+    text = f"a run of {_quoted(env, one)} does better than one of {_quoted(env, other)}"
+    return f"{text} with probability {estimate(*chance)}, from {runs} run{'s' * (runs > 1)}{sure}", chance
 
 
 def _lost(env: Environment) -> Said:

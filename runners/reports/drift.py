@@ -116,7 +116,7 @@ def panels(env: Environment) -> Iterator[Drawn]:
 
 
 def _panel(env: Environment, kind: Kind, where: str, lines: list[Line]) -> Panel:
-    values = [value for line in lines for value in line.numbers.values]
+    values = [value for line in lines for value in line.numbers.values if math.isfinite(value)]
     log = kind.log and min(values) > 0 and max(values) > 4 * min(values)
     label = kind.title.partition(":")[0]
     return Panel(f"{where}: {kind.title}", "environment steps", label, lines, log, env.bands)

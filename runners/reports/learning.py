@@ -42,15 +42,15 @@ def learning_curves(env: Environment) -> Figure:
             lines.append(Line(env.called[method], x, means(values).numbers, style=style, says=says))
     title, how = f"{what} while it learns", HOW
     if not lines:
-        title, how = (
-            f"mean {what} of each task",
-            f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}",
-        )
+        title = f"mean {what} of each task"
+        how = f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}"
         lines = [_by_task(env, method) for method in env.methods]
     panels = [Panel(title, "environment steps", what, lines, bands=env.bands)]
     if _unlike(env):
-        how += f" Tasks have {what}s of different sizes, so a second panel has them scaled, in each task from the lowest mean of any "
-        how += "curve, 0, to the highest, 1."
+        how += (
+            " Tasks have numbers of different sizes, so a second panel has them scaled, in each task from the lowest "
+        )
+        how += "mean of any curve, 0, to the highest, 1."
         scaled = _scaled(env, lines)
         panels.append(Panel(f"{title}, scaled in each task", "environment steps", "scaled", scaled, bands=env.bands))
     return Figure("learning-curves", "Learning curves", how, panels, table=of_tasks(env), pick=True)
@@ -58,12 +58,8 @@ def learning_curves(env: Environment) -> Figure:
 
 def _unlike(env: Environment) -> bool:
     """Whether the best mean of one task would be lost beside that of another."""
-    best = [
-        mean(np.abs(env.scores(method, f"{env.headline}_mean"))[:, i])
-        for method in env.methods
-        for i in range(len(env.tasks))
-    ]
-    tops = [top for top in np.reshape(best, (len(env.methods), -1)).T.max(1, initial=0.0) if top > 0]
+    every = np.concatenate([env.scores(method, f"{env.headline}_mean") for method in env.methods])
+    tops = [float(top) for top in np.abs(np.where(np.isfinite(every), every, 0.0)).max(0) if top > 0]
     return len(tops) > 1 and max(tops) > DIFFERENT * min(tops)
 
 
