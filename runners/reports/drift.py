@@ -116,7 +116,7 @@ def panels(env: Environment) -> Iterator[Drawn]:
 
 
 def _panel(env: Environment, kind: Kind, where: str, lines: list[Line]) -> Panel:
-    values = [value for line in lines for value in line.numbers.values]
+    values = [value for line in lines for value in line.numbers.values if math.isfinite(value)]
     log = kind.log and min(values) > 0 and max(values) > 4 * min(values)
     label = kind.title.partition(":")[0]
     return Panel(f"{where}: {kind.title}", "environment steps", label, lines, log, env.bands)
@@ -225,7 +225,8 @@ def _worst_layer(runs: list[Run], kind: Kind, network: str) -> str:
     """The layer that is the worst of its network at the end of the first run that says it."""
     for run in runs:
         end = _last(worst(run, kind, network)) if network else math.nan
-        layers = [name for name in run.progress if name.startswith(kind.column) and network_of(name, kind)]
+        others = {kind.column + network for network in NETWORKS}  # numbers of whole networks
+        layers = [name for name in run.progress if network_of(name, kind) and name not in others]
         found = [name for name in layers if _last(run.progress[name]) == end]
         if found:
             return found[0].removeprefix(kind.column)

@@ -115,11 +115,16 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is said of runs in which nothing is wrong."""
+    return text_of(sweep(tmp_path_factory.mktemp("whole") / "runs"))
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_report_says_what_is_wrong_with_runs(damage: str, tmp_path: Path) -> None:
+def test_a_report_says_what_is_wrong_with_runs(damage: str, whole: str, tmp_path: Path) -> None:
     env = sweep(tmp_path / "runs")
     do, said = DAMAGES[damage]
-    whole = text_of(env)
     do(env)
     text = text_of(env)
     assert said in text
@@ -127,15 +132,28 @@ def test_a_report_says_what_is_wrong_with_runs(damage: str, tmp_path: Path) -> N
         assert said not in whole
 
 
-def test_the_answers(tmp_path: Path) -> None:
+def test_the_answers(whole: str) -> None:
     """redo is three times as good; the actor's σ_max doubles in each task, and the critic's stays."""
-    text = text_of(sweep(tmp_path / "runs"))
-    assert "<b>redo, sure at the 95 % level.</b>" in text
-    assert "<b>Most of all the actor of l2, since task 2.</b>" in text
+    text = whole
+    assert "<b>“redo”, sure at the 95 % level.</b>" in text
+    assert "<b>Most of all the actor of “l2”, since task 2.</b>" in text
     assert "since task 2 largest singular value σ_max in action_net (1 to 4)" in text
     assert "critic of" not in text
     assert "<b>Not known: agents were not evaluated on earlier tasks" in text
     assert "--env rooms --steps-per-task 100 --agent ppo --agent.gamma 0.9 --reg l2 --num-tasks 3 --seeds 0-2" in text
+
+
+def test_tasks_of_other_sizes_are_scaled(tmp_path: Path) -> None:
+    make(tmp_path / "runs", "ppo-none", 0)
+    (env,) = environments([tmp_path / "runs"])
+    assert len(Section(env).figures[0].panels) == 1
+    table = tmp_path / "runs/ppo-none/seed-0/tasks.csv"
+    table.write_text(table.read_text().replace("return,1.0,", "return,100.0,"))
+    (env,) = environments([tmp_path / "runs"])
+    _, scaled = Section(env).figures[0].panels
+    (line,) = scaled.marks
+    known = [value for value in line.numbers.values if not math.isnan(value)]
+    assert known == [0, 1] * 3
 
 
 @pytest.mark.parametrize("given", ["runs", "runs/rooms/ppo-l2/seed-1"])
