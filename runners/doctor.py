@@ -10,7 +10,6 @@ whole, 1 if one is damaged or cannot go on.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.experiments import Experiment, read_experiment
+from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.lock import Lock, holder
 from neoteny.runners.runs.recovery import Recovery, recover
@@ -95,14 +95,7 @@ def runs_in(folders: Sequence[Path]) -> list[Path]:
 
 def main(argv: Sequence[str], prog: str = "doctor.py") -> int:
     """Run the command line ``argv`` of a program called ``prog``; the exit code."""
-    description, _, more = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(prog, __doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs in them")
     parser.add_argument("--repair", action="store_true", help="remove what is damaged, so that the run can go on")
     options = parser.parse_args(argv)
