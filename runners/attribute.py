@@ -39,6 +39,7 @@ from neoteny.envs import EnvironmentFault
 from neoteny.envs.backends.orphans import end_with_caller
 from neoteny.runners.attribution import INTERVENTIONS, Study, find_switch, plot, print_table, read, write_table
 from neoteny.runners.experiments.command_line import Parser
+from neoteny.runners.reports import compare
 
 
 def choose(only: Sequence[str], left_out: dict[str, str]) -> list[str]:
@@ -82,6 +83,7 @@ def attribute(options: argparse.Namespace) -> None:
     write_table(study.folder / "attribution.csv", measure, areas, attribution)
     plot(study.folder / "attribution.png", title, measure, areas, attribution)
     print("\n".join(str(study.folder / name) for name in ("attribution.csv", "attribution.png", "trials.csv")))
+    print(f"In TensorBoard: {compare(options.run.resolve().parents[1])}")
 
 
 def main(argv: list[str], prog: str = "attribute.py") -> int:

@@ -14,9 +14,10 @@ import yaml
 from scipy import stats
 
 from neoteny.runners import report
+from neoteny.runners.measures.verdicts import RULES, has_drifted
 from neoteny.runners.reports import Section, environments, page
 from neoteny.runners.reports.correlates import spearman
-from neoteny.runners.reports.drift import KINDS, Kind, network_of
+from neoteny.runners.reports.drift import KINDS, network_of
 from neoteny.runners.reports.environment import means
 from neoteny.runners.reports.figures import Dots, Figure, Line, Numbers, Panel, Style, log_ticks
 from neoteny.runners.reports.learning import verdict
@@ -258,10 +259,11 @@ def test_layers_belong_to_networks(column: str, network: str | None) -> None:
 
 
 def test_drift_is_in_the_direction_of_worse() -> None:
-    up, down, share = Kind("", "", ""), Kind("", "", "", worse=-1), Kind("", "", "", rule=("+", 0.1))
-    assert [up.drifted(2, now) for now in (2.9, 3, 1)] == [False, True, False]
-    assert [down.drifted(3, now) for now in (2.1, 2, 9)] == [False, True, False]
-    assert [share.drifted(0.0, now) for now in (0.05, 0.2)] == [False, True]
+    up, down, share = RULES["spectral_norm_max"], RULES["feature_rank_min"], RULES["dormant_max"]
+    assert [has_drifted(2, now, *up) for now in (2.9, 3, 1)] == [False, True, False]
+    assert [has_drifted(3, now, *down) for now in (2.1, 2, 9)] == [False, True, False]
+    assert [has_drifted(0.0, now, *share) for now in (0.05, 0.2)] == [False, True]
+    assert {kind.worse for kind in KINDS if kind.summary in ("feature_rank_min", "policy_entropy")} == {-1}
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.2, 8.0), (0.3, 30.0), (1.0, 1e9), (2.0, 2.0)])
