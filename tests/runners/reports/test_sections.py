@@ -144,6 +144,20 @@ def test_the_answers(whole: str) -> None:
     assert "--env rooms --steps-per-task 100 --agent ppo --agent.gamma 0.9 --reg l2 --num-tasks 3 --seeds 0-2" in text
 
 
+def test_attributions_are_the_answer_to_why(tmp_path: Path) -> None:
+    """A fresh head of the actor wins back nearly all of what a fresh agent has; a fresh optimizer nothing."""
+    folder = make(tmp_path / "runs", "ppo-none", 0) / "attribution/task-0002"
+    folder.mkdir(parents=True)
+    areas = {"nothing": 1.0, "actor-head": 9.0, "optimizer": 1.0, "everything": 10.0}
+    rows = [f"{name},{i},return,{area + 0.01 * i}" for name, area in areas.items() for i in range(3)]
+    (folder / "trials.csv").write_text("\n".join(["intervention,trial,headline,return_mean", *rows, ""]))
+    text = text_of(tmp_path / "runs")
+    assert "<b>In “none”, seed 0, task 2 the loss sits in actor-head.</b>" in text
+    assert "the loss sits in actor-head (share 0.89 [" in text
+    (folder / "trials.csv").write_text("intervention,trial")
+    assert "no intervention was made" in text_of(tmp_path / "runs")
+
+
 def test_tasks_of_other_sizes_are_scaled(tmp_path: Path) -> None:
     make(tmp_path / "runs", "ppo-none", 0)
     (env,) = environments([tmp_path / "runs"])
