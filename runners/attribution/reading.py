@@ -115,6 +115,20 @@ def table(measure: str, areas: Mapping[str, Array], attribution: Attribution) ->
     return found
 
 
+def of_runs(runs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """The areas of several runs at the same switch, by intervention, (runs): of each run the mean over its trials.
+
+    What was not asked of all of them is left out. Intervals of what :func:`attribute` makes of them are over runs.
+    """
+    names = [name for name in runs[0] if all(name in areas for areas in runs)]
+    return {name: np.array([_mean(areas[name]) for areas in runs]) for name in names}
+
+
+def _mean(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
 def read(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, Array], Attribution]:
     """The measure, the areas and the attribution of these rows of ``trials.csv``."""
     measure, areas = areas_of(rows)

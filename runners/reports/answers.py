@@ -215,7 +215,8 @@ def _went(drift: Drift) -> str:
 
 
 def _why(causes: list[Attributed], correlates: Figure | None) -> Said:
-    lines = [f"by intervention, {each.title}: {each.verdict}" for each in causes]
+    together = [each for each in causes if each.runs > 1]
+    lines = [f"by intervention, {each.title}: {each.verdict}" for each in together or causes]
     named = [each for each in causes if each.named]
     rows = [row for row in correlates.table if _apart(row["low"], row["high"])] if correlates else []
     lines += [

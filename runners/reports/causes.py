@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from neoteny.runners.attribution import named, read
-from neoteny.runners.attribution.reading import in_plain_words
-from neoteny.runners.attribution.shares import Array, Attribution
+from neoteny.runners.attribution.reading import in_plain_words, of_runs, sign
+from neoteny.runners.attribution.shares import Array, Attribution, attribute
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Cell, Dots, Figure, Numbers, Panel, Style, estimate
@@ -20,21 +20,23 @@ from neoteny.runners.reports.sources import Run
 HOW = (
     "One thing of an agent was made fresh at a switch, and the next task learned: if the return then comes back, "
     "that thing was what held it back. A share of 1 is as good as a fresh agent, 0 no better than the old one. A "
-    "part is named if its interval lies above 0. Unlike the correlations this is an intervention, of one agent at "
-    "one switch."
+    "part is named if its interval lies above 0: over trials of one agent, or over the agents of several runs. Unlike "
+    "the correlations this is an intervention, at one switch."
 )
 
 
 @dataclass(frozen=True)
 class Attributed:
-    """An attribution of one run at one switch.
+    """An attribution at one switch, of one run or of several together.
 
     Attributes:
-        title: of which run and task.
+        title: of which run, or of how many, and task.
+        runs: how many they are.
         measure, areas, attribution: see :func:`neoteny.runners.attribution.read`.
     """
 
     title: str
+    runs: int
     measure: str
     areas: dict[str, Array]
     attribution: Attribution
@@ -49,7 +51,11 @@ class Attributed:
         if not self.attribution.gap.sign > 0:
             return "the agent is not shown to be worse than a fresh one there, so there is nothing to explain"
         parts = [f"{name} (share {self.attribution.shares[name]})" for name in self.named]
-        return f"the loss sits in {', '.join(parts)}" if parts else "the loss sits in no part alone"
+        where = f"the loss sits in {', '.join(parts)}" if parts else "the loss sits in no part alone"
+        scale = self.attribution.shares.get("rescale")
+        if scale is not None and sign(scale) > 0:
+            where += f"; old hidden layers scaled back to their first σ₁ have a share of {scale}"
+        return where
 
     @property
     def named(self) -> list[str]:
@@ -58,19 +64,33 @@ class Attributed:
 
 
 def attributed(env: Environment) -> list[Attributed]:
-    """All attributions there are."""
-    return [found for run in env.runs for found in _of_run(env, run)]
+    """All attributions there are: of several runs of a method at a switch first together, then each."""
+    alone: dict[tuple[str, int], dict[int, Attributed]] = {}
+    for run in env.runs:
+        for task, found in _of_run(env, run):
+            alone.setdefault((run.method, task), {})[run.seed] = found
+    return [each for (method, task), seeds in alone.items() for each in _of_method(env, method, task, seeds)]
 
 
-def _of_run(env: Environment, run: Run) -> Iterator[Attributed]:
+def _of_method(env: Environment, method: str, task: int, seeds: dict[int, Attributed]) -> Iterator[Attributed]:
+    whole = [each for each in seeds.values() if {"nothing", "everything"} <= each.areas.keys()]
+    if len({each.measure for each in whole}) == 1 and len(whole) > 1:
+        areas = of_runs([each.areas for each in whole])
+        title = f"“{env.called.get(method, method)}”, {len(whole)} runs, task {task}"
+        yield Attributed(title, len(whole), whole[0].measure, areas, attribute(areas))
+    yield from seeds.values()
+
+
+def _of_run(env: Environment, run: Run) -> Iterator[tuple[int, Attributed]]:
     for file in sorted(run.folder.glob("attribution/task-*/trials.csv")):
         try:
             with file.open(newline="") as lines:
                 measure, areas, attribution = read(list(csv.DictReader(lines)))
         except (KeyError, ValueError, OSError, csv.Error):
             continue
-        title = f"“{env.called.get(run.method, run.method)}”, seed {run.seed}, task {int(file.parent.name[5:])}"
-        yield Attributed(title, measure, areas, attribution)
+        task = int(file.parent.name[5:])
+        title = f"“{env.called.get(run.method, run.method)}”, seed {run.seed}, task {task}"
+        yield task, Attributed(title, 1, measure, areas, attribution)
 
 
 def causes(found: list[Attributed]) -> Figure | None:

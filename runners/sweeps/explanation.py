@@ -11,7 +11,7 @@ import numpy as np
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.attribution import INTERVENTIONS, named
-from neoteny.runners.attribution.reading import areas_of, in_plain_words
+from neoteny.runners.attribution.reading import areas_of, in_plain_words, of_runs
 from neoteny.runners.attribution.shares import Array, Attribution, attribute
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.plots import NORM
@@ -139,8 +139,7 @@ def _attributed(trials: Trials, task: int | None) -> Attributed | None:
         return None
     measure, together = next(iter(chosen.values()))
     if len(chosen) > 1:
-        names = [name for name in together if all(name in areas for _, areas in chosen.values())]
-        together = {name: np.array([_mean(areas[name]) for _, areas in chosen.values()]) for name in names}
+        together = of_runs([areas for _, areas in chosen.values()])
     return Attributed([*chosen], task, measure, attribute(together))
 
 

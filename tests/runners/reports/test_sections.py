@@ -158,6 +158,24 @@ def test_attributions_are_the_answer_to_why(tmp_path: Path) -> None:
     assert "no intervention was made" in text_of(tmp_path / "runs")
 
 
+def test_attributions_of_several_runs_are_one_answer(tmp_path: Path) -> None:
+    """Each has two trials, of which one run's alone are not sure; a fourth run's was stopped at once."""
+    for seed in range(4):
+        folder = make(tmp_path / "runs", "ppo-none", seed) / "attribution/task-0002"
+        folder.mkdir(parents=True)
+        areas = {"nothing": 1.0, "torsos": 8.0 + seed, "rescale": 7.0, "everything": 10.0}
+        if seed == 3:
+            areas = {"torsos": -100.0}
+        rows = [
+            f"{name},{i},return,{area + (20 * i - 10) * (seed == 1)}" for name, area in areas.items() for i in (0, 1)
+        ]
+        (folder / "trials.csv").write_text("\n".join(["intervention,trial,headline,return_mean", *rows, ""]))
+    text = text_of(tmp_path / "runs")
+    assert "<b>In “none”, 3 runs, task 2 the loss sits in torsos.</b>" in text
+    assert "the loss sits in torsos (share 0.89 [" in text, text[text.index("the loss sits in torsos (") :][:80]
+    assert "old hidden layers scaled back to their first σ₁ have a share of 0.67" in text
+
+
 def test_tasks_of_other_sizes_are_scaled(tmp_path: Path) -> None:
     make(tmp_path / "runs", "ppo-none", 0)
     (env,) = environments([tmp_path / "runs"])

@@ -300,8 +300,10 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     while not [*tmp_path.rglob("segment-*.json")]:
         time.sleep(0.05)
         assert process.poll() is None, process.communicate()
-    workers = children_of(process.pid)
-    assert len(workers) >= 4
+    workers: list[int] = []
+    while len(workers) < 4:  # those of the next segment are being begun
+        workers = children_of(process.pid)
+        assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 5
