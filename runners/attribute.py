@@ -38,7 +38,8 @@ from neoteny.configs import ConfigError
 from neoteny.envs import EnvironmentFault
 from neoteny.envs.backends.orphans import end_with_caller
 from neoteny.runners.attribution import INTERVENTIONS, Study, find_switch, plot, print_table, read, write_table
-from neoteny.runners.experiments.command_line import Parser
+from neoteny.runners.experiments.command_line import parser_of
+from neoteny.runners.reports import compare
 
 
 def choose(only: Sequence[str], left_out: dict[str, str]) -> list[str]:
@@ -82,18 +83,12 @@ def attribute(options: argparse.Namespace) -> None:
     write_table(study.folder / "attribution.csv", measure, areas, attribution)
     plot(study.folder / "attribution.png", title, measure, areas, attribution)
     print("\n".join(str(study.folder / name) for name in ("attribution.csv", "attribution.png", "trials.csv")))
+    print(f"In TensorBoard: {compare(options.run.resolve().parents[1])}")
 
 
 def main(argv: list[str], prog: str = "attribute.py") -> int:
-    description, _, more = (__doc__ or "").partition("\n\n")
     listed = "\n".join(f"  {name:<14}{each.about}" for name, each in INTERVENTIONS.items())
-    parser = Parser(
-        prog=prog,
-        description=description,
-        epilog=f"{more}\nwhat is made fresh, if the agent has it:\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(prog, __doc__, f"\nwhat is made fresh, if the agent has it:\n{listed}")
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run with --keep-agents")
     parser.add_argument("--task", type=int, required=True, metavar="N", help="the task to learn, the first being 1")
     parser.add_argument("--seeds", type=int, default=5, metavar="K", help="trials of each (default: %(default)s)")

@@ -8,7 +8,6 @@ The same agent gives the same numbers again: games begin from seeds of their own
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import math
@@ -24,6 +23,7 @@ from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.envs import EnvironmentFault
 from neoteny.runners.experiments import parse_numbers
+from neoteny.runners.experiments.command_line import Parser, parser_of
 from neoteny.runners.measures import HEADLINES, in_words
 from neoteny.runners.runs import LoadedRun, evaluate, load_run
 from neoteny.runners.runs.display import number
@@ -39,15 +39,8 @@ def which_agent(text: str) -> int | None:
 which_agent.__name__ = "agent"  # what argparse calls it in errors
 
 
-def parser(prog: str) -> argparse.ArgumentParser:
-    description, _, more = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser(prog: str) -> Parser:
+    made = parser_of(prog, __doc__)
     made.add_argument("run", type=Path, help="the folder of a run: the one with config.yaml in it")
     made.add_argument(
         "--task", type=parse_numbers, metavar="N,...", help="such as 1,3-5; default: each task of the sequence"

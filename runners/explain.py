@@ -14,26 +14,18 @@ again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from neoteny.configs import ConfigError
-from neoteny.runners.experiments.command_line import Parser
+from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.sweeps.explanation import explain, sentences
 from neoteny.runners.sweeps.keeping import read_folder, write_folder
 from neoteny.runners.sweeps.picture import explained
 
 
 def main(argv: list[str], prog: str = "explain.py") -> int:
-    description, _, more = (__doc__ or "").partition("\n\n")
-    parser = Parser(
-        prog=prog,
-        description=description,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(prog, __doc__)
     parser.add_argument("runs", type=Path, help="the folder of one environment's runs, or of their rows")
     parser.add_argument(
         "--agent", metavar="NAME", help="which agent, if there are several: its folders' name before -none"

@@ -10,24 +10,17 @@ are not there, were stopped or still run are said to be so.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.reports import FIGURES, Environment, Section, environments, page, write
 
 
 def main(argv: Sequence[str], prog: str = "report.py") -> int:
-    description, _, more = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(prog, __doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN_OR_SWEEP", help="such as runs/minigrid-permute")
     parser.add_argument("--out", type=Path, help="the folder that is written to (default: report/ in the first folder)")
     parser.add_argument(

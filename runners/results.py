@@ -9,7 +9,6 @@ Texts, README.md, are written by hand.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from neoteny.configs import ConfigError
 from neoteny.runners import attribution
+from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.reports import plot
 from neoteny.runners.reports.flat import read_flat
 from neoteny.runners.reports.task_tables import ABOUT, headline_of, sections
@@ -75,14 +75,7 @@ def rebuild(folder: Path) -> Iterator[str]:
 
 
 def main(argv: list[str], prog: str = "results.py") -> int:
-    description, _, more = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(prog, __doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: %(default)s")
     options = parser.parse_args(argv)
     if not options.folder.is_dir():

@@ -26,6 +26,7 @@ from typing import Any
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.experiments import Plan, Sweep, load_sweep, parse_grid, parse_seeds, split_names
+from neoteny.runners.experiments.command_line import Parser, parser_of
 from neoteny.runners.reports import compare
 from neoteny.runners.runs.interruption import Stopped, interruption
 from neoteny.runners.sweeps import Job, attributions, describe, progress_of, run_all
@@ -52,15 +53,8 @@ def plan(options: argparse.Namespace, rest: list[str], prog: str) -> Plan:
     return Plan(dataclasses.replace(sweep, **own), rest, grid=grid, only=names, prog=prog)
 
 
-def make_parser(prog: str) -> argparse.ArgumentParser:
-    description, _, more = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def make_parser(prog: str) -> Parser:
+    parser = parser_of(prog, __doc__)
     known = ", ".join(configs.names("experiments"))
     parser.add_argument(
         "--experiment", metavar="NAME", help=f"what a file says, in runs/NAME: {known}; or the path of a .yaml file"

@@ -11,10 +11,8 @@ import numpy as np
 from neoteny.runners.dashboards.layout import HEALTH, NETWORKS, health
 from neoteny.runners.measures import in_words, shown, transfer
 from neoteny.runners.measures.groups import COLUMNS
-from neoteny.runners.measures.verdicts import DRIFTS, Difference, Row, drift_since, measure_of, number, verdicts
+from neoteny.runners.measures.verdicts import RULES, Difference, Row, drift_since, measure_of, number, verdicts
 
-#: How much worse a number has to be to be called a drift, see :data:`~neoteny.runners.measures.verdicts.DRIFTS`.
-RULES = DRIFTS | {"probe": ("×", 1.5)}
 SHORT = {
     "spectral_norm_max": "σ_max",
     "dormant_max": "dormant units",

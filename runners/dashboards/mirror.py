@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.logger import Image, KVWriter
+from stable_baselines3.common.logger import Figure, Image, KVWriter
 from torch import Tensor
 
 from neoteny.configs import ConfigError
@@ -19,7 +19,7 @@ ID = "wandb-id.txt"
 
 
 class Mirror(KVWriter):
-    """Writes what TensorBoard gets to a run on wandb: scalars, pictures, histograms, tables, and the settings.
+    """Writes what TensorBoard gets to a run on wandb: scalars, pictures, histograms, texts, and the settings.
 
     A run that goes on in its folder goes on under its id. Steps that wandb has already are not sent again: those
     between the last checkpoint and where the run was killed, whose numbers are the same.
@@ -62,16 +62,20 @@ class Mirror(KVWriter):
         if step < self._run.step:
             return
         shown = {key: value for key, value in key_values.items() if "tensorboard" not in (key_excluded[key] or ())}
-        self._run.log({key: self._as_theirs(value) for key, value in shown.items()}, step=step)
+        theirs = {key: self._as_theirs(value) for key, value in shown.items()}
+        self._run.log({key: value for key, value in theirs.items() if value is not None}, step=step)
 
     def _as_theirs(self, value: Any) -> Any:
+        """A value as wandb takes it; None, if it is of none of the kinds that are mirrored."""
         if isinstance(value, (Tensor, np.ndarray)):
             return self._wandb.Histogram(np.asarray(value).tolist())
         if isinstance(value, Image):
             return self._wandb.Image(np.asarray(value.image))
+        if isinstance(value, Figure):
+            return self._wandb.Image(value.figure)
         if isinstance(value, str):
             return self._wandb.Html(f"<pre>{html.escape(value)}</pre>")
-        return value
+        return value if isinstance(value, np.ScalarType) else None
 
     def finish(self) -> None:
         """The run is complete."""

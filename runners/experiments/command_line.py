@@ -84,6 +84,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
+def parser_of(prog: str, doc: str | None, more: str = "") -> Parser:
+    """The parser of a program, whose module's docstring is the help: its first paragraph above the options.
+
+    Args:
+        prog: what the program is called.
+        doc: the module's docstring.
+        more: what is said below it.
+    """
+    description, _, rest = (doc or "").partition("\n\n")
+    return Parser(
+        prog=prog,
+        description=description,
+        epilog=rest + more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
 def parse(argv: Sequence[str], description: str = "", prog: str | None = None) -> tuple[Experiment, argparse.Namespace]:
     """The experiment that a command line describes. Exits with code 2 on a wrong one, and 0 on ``--help``.
 

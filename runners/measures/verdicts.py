@@ -15,13 +15,19 @@ Row = Mapping[str, Any]
 HALF = 1.96
 
 #: How much worse than at the end of the first task a number has to be, to be called a drift: ``×`` times as large,
-#: ``+`` larger, or ``÷`` times as small.
-DRIFTS = {
+#: ``+`` larger, or ``÷`` times as small. By column of tasks.csv; ``probe`` is that of actor or critic.
+RULES = {
     "spectral_norm_max": ("×", 1.5),
     "dormant_max": ("+", 0.1),
     "feature_rank_min": ("÷", 1.5),
     "gradient_diversity_min": ("÷", 1.5),
+    "condition_number_max": ("×", 10.0),
+    "policy_entropy": ("÷", 2.0),
+    "probe": ("×", 1.5),
 }
+
+#: What a run's own summary looks for.
+DRIFTS = ("spectral_norm_max", "dormant_max", "feature_rank_min", "gradient_diversity_min")
 
 
 class Difference(NamedTuple):
@@ -58,7 +64,7 @@ class Drift(NamedTuple):
         network: that this layer is in: ``actor``, ``critic``, or an ``encoder`` that both share.
         first: at the end of the first task.
         last: at the end of the last.
-        since: from the end of this task on, the first being 1, it is worse by :data:`DRIFTS`; None if it is not.
+        since: from the end of this task on, the first being 1, it is worse by :data:`RULES`; None if it is not.
     """
 
     column: str
@@ -139,13 +145,13 @@ def drifts(tasks: Sequence[Row], progress: Sequence[Row]) -> list[Drift]:
         progress: the rows of ``progress.csv``, which tell the layer.
     """
     found = []
-    for column, rule in DRIFTS.items():
+    for column in DRIFTS:
         values = [number(row, column) for row in tasks]
         known = [value for value in values if math.isfinite(value)]
         if len(known) < 2 or not math.isfinite(values[-1]):
             continue
         place = _place(column, progress, str(tasks[-1].get("step")))
-        found.append(Drift(column, place, _network(place), known[0], known[-1], drift_since(values, *rule)))
+        found.append(Drift(column, place, _network(place), known[0], known[-1], drift_since(values, *RULES[column])))
     return found
 
 
@@ -165,6 +171,12 @@ def _network(layer: str) -> str:
     return "critic" if CRITIC.search(layer) else "actor"
 
 
+def has_drifted(first: float, now: float, how: str, much: float) -> bool:
+    """Whether a number that was ``first`` has become worse by a rule, see :data:`RULES`."""
+    limit = {"×": first * much, "+": first + much, "÷": first / much}[how]
+    return now <= limit if how == "÷" else now >= limit
+
+
 def drift_since(values: Sequence[float], how: str, much: float) -> int | None:
     """From which task on all known values are worse than the first known one; None if the last is not.
 
@@ -177,11 +189,9 @@ def drift_since(values: Sequence[float], how: str, much: float) -> int | None:
         The task, the first being 1.
     """
     known = [(place, value) for place, value in enumerate(values, 1) if math.isfinite(value)]
-    first = known[0][1]
-    limit = {"×": first * much, "+": first + much, "÷": first / much}[how]
     since = None
     for place, value in reversed(known[1:]):
-        if not (value <= limit if how == "÷" else value >= limit):
+        if not has_drifted(known[0][1], value, how, much):
             break
         since = place
     return since

@@ -63,8 +63,13 @@ def _some(items: list[str]) -> list[str]:
     return [*items[:NAMED], *([f"… and {len(items) - NAMED} more"] if len(items) > NAMED else [])]
 
 
+def _quoted(env: Environment, method: str) -> str:
+    """A method's name in a sentence, in which “none” would be a word."""
+    return f"“{env.called[method]}”"
+
+
 def _names(env: Environment, methods: Iterable[str]) -> str:
-    return ", ".join(_some([env.called[method] for method in methods]))
+    return ", ".join(_some([_quoted(env, method) for method in methods]))
 
 
 Said = tuple[str, str, list[str]]
@@ -77,7 +82,9 @@ def _learned(env: Environment) -> Said:
         return "Not known: nothing says what an untrained agent reaches in a task.", key, []
     by_any = {task for method, tasks in found.items() if method not in env.fresh for task in tasks}
     order = sorted(found, key=lambda method: (method in env.fresh, -len(found[method])))
-    lines = [f"{env.called[m]}: {len(found[m])} of {count}" + f" ({_tasks(found[m])})" * bool(found[m]) for m in order]
+    lines = [
+        f"{_quoted(env, m)}: {len(found[m])} of {count}" + f" ({_tasks(found[m])})" * bool(found[m]) for m in order
+    ]
     if len(by_any) == count:
         everywhere = [m for m in order if m not in env.fresh and len(found[m]) == count]
         lead = f"All {count}" + (f", by {_names(env, everywhere)}." if everywhere else ", but by no method alone.")
@@ -90,6 +97,8 @@ def _learned(env: Environment) -> Said:
             lead += f" By no method {_tasks(never)}."
         if unknown := [task for task in rest if not known[task - 1]]:
             lead += f" Of {_tasks(unknown)} nothing is known: no episode came to its end."
+    if len(env.methods) == 1:
+        lead += " With one method alone that says: better than an untrained agent."
     return lead, key, _some(lines)
 
 
@@ -104,9 +113,9 @@ def _best(env: Environment, found: Comparison) -> Said:
     if not found.order or not found.tasks:
         return "Not known: the methods share no task on which they can be compared.", key, []
     best, second = found.order[:2]
-    lines = [f"{env.called[m]}: interquartile mean {estimate(*found.iqm[m])}" for m in found.order]
+    lines = [f"{_quoted(env, m)}: interquartile mean {estimate(*found.iqm[m])}" for m in found.order]
     ahead, chance = _ahead(env, found, best, second)
-    names = env.called[best], env.called[second]
+    names = _quoted(env, best), _quoted(env, second)
     if math.isnan(chance[1]):
         lead = f"{names[0]} is ahead, but with one run of a method nothing says how sure that is: run more seeds."
     elif chance[1] > 0.5:
@@ -124,10 +133,8 @@ def _ahead(env: Environment, found: Comparison, one: str, other: str) -> tuple[s
     chance = found.better(one, other, whole_runs=True)
     runs = min(len(found.scores[method]) for method in (one, other))
     sure = "" if math.isnan(chance[1]) else ": sure" if chance[1] > 0.5 else ": not sure, since the interval holds 0.5"
-    text = (
-        f"a run of {env.called[one]} does better than one of {env.called[other]} with probability {estimate(*chance)}"
-    )
-    return f"{text}, from {runs} run{'s' * (runs > 1)}{sure}", chance
+    text = f"a run of {_quoted(env, one)} does better than one of {_quoted(env, other)}"
+    return f"{text} with probability {estimate(*chance)}, from {runs} run{'s' * (runs > 1)}{sure}", chance
 
 
 def _lost(env: Environment) -> Said:
@@ -151,7 +158,7 @@ def _lost(env: Environment) -> Said:
             else f"{estimate(*last.difference)} beside its"
         )
         lines.append(
-            f"{env.called[method]}: {text}; at the end (task {int(last.task or 0) + 1}) {how} mean "
+            f"{_quoted(env, method)}: {text}; at the end (task {int(last.task or 0) + 1}) {how} mean "
             f"{in_words(env.headline)}"
         )
         losing += [method] * bool(below and below[-1] == int(last.task or 0) + 1)
@@ -174,7 +181,7 @@ def _trend(env: Environment) -> Said:
         known = middle[np.isfinite(middle)]
         if len(known) > 1:
             lines.append(
-                f"{env.called[method]}: {short(known[0])} over the first task, {short(known[-1])} over the last"
+                f"{_quoted(env, method)}: {short(known[0])} over the first task, {short(known[-1])} over the last"
             )
     lead = (
         "Not known: there are no fresh agents to compare with (sweep.py --reference fresh), and later tasks may just "
@@ -194,9 +201,9 @@ def _drifting(env: Environment, found: list[Drift]) -> Said:
     if not places:
         return "Nothing drifts, by the rule that stands there.", key, []
     order = sorted(places.items(), key=lambda each: (-len(each[1]), each[1][0].since or 0))
-    lines = [f"{method}, {network}: {'; '.join(map(_went, drifts))}" for (method, network), drifts in order]
+    lines = [f"“{method}”, {network}: {'; '.join(map(_went, drifts))}" for (method, network), drifts in order]
     (method, network), drifts = order[0]
-    lead = f"Most of all the {network} of {method}, since task {drifts[0].since}."
+    lead = f"Most of all the {network} of “{method}”, since task {drifts[0].since}."
     still = [m for m in env.live if not any(method == env.called[m] for method, _ in places)]
     return lead + (f" Nothing drifts in {_names(env, still)}." if still else ""), key, _some(lines)
 
@@ -238,7 +245,7 @@ def _forgotten(env: Environment) -> Said:
         if lost is not None and np.isfinite(lost).any():
             _, low, _ = numbers = means(lost[:, None]).at(0)
             forgets += [method] * (low > 0)
-            lines.append(f"{env.called[method]}: {estimate(*numbers)} of {in_words(env.headline)} lost per task")
+            lines.append(f"{_quoted(env, method)}: {estimate(*numbers)} of {in_words(env.headline)} lost per task")
     if not lines:
         return "Not known: agents were not evaluated on earlier tasks (--evaluate-all does that).", key, []
     lead = f"Tasks were forgotten by {_names(env, forgets)}." if forgets else "No method is shown to forget."

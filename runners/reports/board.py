@@ -20,7 +20,15 @@ BOARD = "comparison"
 #: The group of its texts and pictures, which stands before those of runs.
 GROUP = "all seeds"
 #: The figures of a report that are pictures there.
-SHOWN = ("learning-curves", "tasks-learned", "comparison", "plasticity-against-fresh", "drift", "evaluation-matrix")
+SHOWN = (
+    "learning-curves",
+    "tasks-learned",
+    "comparison",
+    "plasticity-against-fresh",
+    "drift",
+    "evaluation-matrix",
+    "attribution",
+)
 
 
 def compare(folder: Path) -> Path | None:

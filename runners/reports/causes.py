@@ -69,7 +69,7 @@ def _of_run(env: Environment, run: Run) -> Iterator[Attributed]:
                 measure, areas, attribution = read(list(csv.DictReader(lines)))
         except (KeyError, ValueError, OSError, csv.Error):
             continue
-        title = f"{env.called.get(run.method, run.method)}, seed {run.seed}, task {int(file.parent.name[5:])}"
+        title = f"“{env.called.get(run.method, run.method)}”, seed {run.seed}, task {int(file.parent.name[5:])}"
         yield Attributed(title, measure, areas, attribution)
 
 

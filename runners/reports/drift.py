@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neoteny.agents.continual import CRITIC
+from neoteny.runners.measures.verdicts import RULES, has_drifted
 from neoteny.runners.reports.environment import Environment, means
 from neoteny.runners.reports.figures import Cell, Figure, Line, Panel
 from neoteny.runners.reports.scores import Scores
@@ -25,33 +26,32 @@ class Kind:
         title: what it is, as people call it.
         column: of progress.csv, up to the layer's name.
         summary: the column of tasks.csv that has the worst of all networks.
-        worse: -1, if smaller is worse, else 1.
-        rule: how much worse than at the first task's end is a drift: ``×`` so many times, or ``+`` so much.
         log: whether its axis is logarithmic.
     """
 
     title: str
     column: str
     summary: str
-    worse: int = 1
-    rule: tuple[str, float] = ("×", 1.5)
     log: bool = False
 
-    def drifted(self, first: float, now: float) -> bool:
-        """Whether a value has become so much worse."""
-        how, much = self.rule
-        if how == "+":
-            return self.worse * (now - first) >= much
-        return now >= first * much if self.worse > 0 else now <= first / much
+    @property
+    def rule(self) -> tuple[str, float]:
+        """How much worse than at the first task's end is a drift."""
+        return RULES[self.summary or "probe"]
+
+    @property
+    def worse(self) -> int:
+        """-1, if smaller is worse, else 1."""
+        return -1 if self.rule[0] == "÷" else 1
 
 
 KINDS = (
     Kind("largest singular value σ_max", "spectral_norm/", "spectral_norm_max", log=True),
-    Kind("share of dormant units", "dormant/", "dormant_max", rule=("+", 0.1)),
-    Kind("feature rank", "feature_rank/", "feature_rank_min", worse=-1),
-    Kind("gradient diversity", "gradient_diversity/", "gradient_diversity_min", worse=-1),
-    Kind("condition number", "condition_number/", "condition_number_max", rule=("×", 10), log=True),
-    Kind("policy entropy", "policy/entropy", "policy_entropy", worse=-1, rule=("×", 2)),
+    Kind("share of dormant units", "dormant/", "dormant_max"),
+    Kind("feature rank", "feature_rank/", "feature_rank_min"),
+    Kind("gradient diversity", "gradient_diversity/", "gradient_diversity_min"),
+    Kind("condition number", "condition_number/", "condition_number_max", log=True),
+    Kind("policy entropy", "policy/entropy", "policy_entropy"),
     Kind("probe: loss on random targets ÷ that of fresh networks", "probe/", "", log=True),
 )
 
@@ -116,7 +116,7 @@ def panels(env: Environment) -> Iterator[Drawn]:
 
 
 def _panel(env: Environment, kind: Kind, where: str, lines: list[Line]) -> Panel:
-    values = [value for line in lines for value in line.numbers.values]
+    values = [value for line in lines for value in line.numbers.values if math.isfinite(value)]
     log = kind.log and min(values) > 0 and max(values) > 4 * min(values)
     label = kind.title.partition(":")[0]
     return Panel(f"{where}: {kind.title}", "environment steps", label, lines, log, env.bands)
@@ -200,7 +200,7 @@ def _drift(env: Environment, method: str, kind: Kind, network: str) -> Drift | N
     for place in places[:0:-1]:
         change = values[:, place] - values[:, first]
         alike = (kind.worse * change[np.isfinite(change)] > 0).all()
-        if not (alike and kind.drifted(middle[first], middle[place])):
+        if not (alike and has_drifted(middle[first], middle[place], *kind.rule)):
             break
         since = int(place) + 1
     count = int(np.isfinite(values[:, last]).sum())
@@ -222,12 +222,13 @@ def _ends(env: Environment, run: Run, kind: Kind, network: str) -> list[float]:
 
 
 def _worst_layer(runs: list[Run], kind: Kind, network: str) -> str:
-    """The layer that is the worst of its network at the end of the first run that says it; empty of a single one."""
+    """The layer that is the worst of its network at the end of the first run that says it."""
     for run in runs:
         end = _last(worst(run, kind, network)) if network else math.nan
-        layers = [name for name in run.progress if name.startswith(kind.column) and network_of(name, kind)]
+        others = {kind.column + network for network in NETWORKS}  # numbers of whole networks
+        layers = [name for name in run.progress if network_of(name, kind) and name not in others]
         found = [name for name in layers if _last(run.progress[name]) == end]
-        if found and len(columns(run, kind).get(network, ())) + len(layers) > 2:
+        if found:
             return found[0].removeprefix(kind.column)
     return ""
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment, mean, means
-from neoteny.runners.reports.figures import Cell, Figure, Line, Panel, estimate, short
+from neoteny.runners.reports.figures import Cell, Figure, Line, Numbers, Panel, estimate, short
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.sources import Run, number
 
 #: How much of the way from an untrained agent to the best end of any method is needed for a task to be learned.
 LEARNED = 0.5
+#: Tasks whose best means differ by more than this factor are also drawn on scales of their own.
+DIFFERENT = 6
 
 HOW = (
     "Higher is better. Each grey or white band is a task, and at its edge the task switches. A line is the mean "
@@ -39,13 +42,42 @@ def learning_curves(env: Environment) -> Figure:
             lines.append(Line(env.called[method], x, means(values).numbers, style=style, says=says))
     title, how = f"{what} while it learns", HOW
     if not lines:
-        title, how = (
-            f"mean {what} of each task",
-            f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}",
-        )
+        title = f"mean {what} of each task"
+        how = f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}"
         lines = [_by_task(env, method) for method in env.methods]
-    panel = Panel(title, "environment steps", what, lines, bands=env.bands)
-    return Figure("learning-curves", "Learning curves", how, [panel], table=of_tasks(env), pick=True)
+    panels = [Panel(title, "environment steps", what, lines, bands=env.bands)]
+    if _unlike(env):
+        how += (
+            " Tasks have numbers of different sizes, so a second panel has them scaled, in each task from the lowest "
+        )
+        how += "mean of any curve, 0, to the highest, 1."
+        scaled = _scaled(env, lines)
+        panels.append(Panel(f"{title}, scaled in each task", "environment steps", "scaled", scaled, bands=env.bands))
+    return Figure("learning-curves", "Learning curves", how, panels, table=of_tasks(env), pick=True)
+
+
+def _unlike(env: Environment) -> bool:
+    """Whether the best mean of one task would be lost beside that of another."""
+    every = np.concatenate([env.scores(method, f"{env.headline}_mean") for method in env.methods])
+    tops = [float(top) for top in np.abs(np.where(np.isfinite(every), every, 0.0)).max(0) if top > 0]
+    return len(tops) > 1 and max(tops) > DIFFERENT * min(tops)
+
+
+def _scaled(env: Environment, lines: list[Line]) -> list[Line]:
+    found = []
+    x = np.array(lines[0].x)
+    values = np.array([line.numbers.values for line in lines])
+    low, high = np.full(len(x), np.nan), np.full(len(x), np.nan)
+    for begin, end, _ in env.bands:
+        inside = (x > begin) & (x <= end)
+        known = values[:, inside][np.isfinite(values[:, inside])]
+        if known.size:
+            low[inside], high[inside] = known.min(), known.max()
+    room = np.where(high > low, high - low, np.nan)
+    for line in lines:
+        numbers = Numbers(*([float(value) for value in (np.array(each) - low) / room] for each in line.numbers))
+        found.append(dataclasses.replace(line, numbers=numbers, says=""))
+    return found
 
 
 def _by_task(env: Environment, method: str) -> Line:

@@ -87,7 +87,7 @@ def methods(env: Environment) -> list[dict[str, Cell]]:
                 "method": env.called.get(method, method),
                 "folder": method,
                 "seeds": spans([run.seed for run in runs]),
-                "tasks finished": f"{spans(done)} of {', '.join(wanted) or '?'}",
+                "tasks finished": f"{' or '.join(map(str, done))} of {', '.join(wanted) or '?'}",
                 "steps of a run": max(steps),
                 "updates": ", ".join(
                     sorted({row["updates"] for run in runs for row in run.tasks if row.get("updates")})

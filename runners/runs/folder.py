@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,8 @@ from neoteny.runners.dashboards import Events, Mirror
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.interruption import interruption
 from neoteny.runners.runs.lock import Lock
-from neoteny.runners.runs.tables import Table, is_sealed, read_rows, write_text
+from neoteny.runners.runs.recovery import recover
+from neoteny.runners.runs.tables import Table, read_rows, write_text
 
 log = logging.getLogger(__name__)
 
@@ -74,43 +74,11 @@ class RunFolder:
             raise ConfigError(
                 f"--out: {path} has checkpoints, and config.yaml is gone; choose another --out, or remove it"
             )
-        self.state: dict[str, Any] = self._last_whole()
+        self.state, damaged = recover(path)
+        for name, why in damaged.items():
+            log.warning("checkpoints/%s is left out: %s", name, why)
         if not file.exists():
             write_text(file, self._yaml())
-
-    def _last_whole(self) -> dict[str, Any]:
-        """The state of the latest checkpoint that has all it needs, or that of a run which has not begun."""
-        damaged: dict[str, str] = {}
-        for name, state in self.checkpoints.latest_first():
-            wrong = self._wrong(state)
-            if state is not None and wrong is None:
-                for other, why in damaged.items():
-                    log.warning("checkpoints/%s is left out: %s", other, why)
-                return state
-            damaged[name] = str(wrong)
-        if damaged:
-            listed = "; ".join(f"checkpoints/{name}: {why}" for name, why in damaged.items())
-            raise ConfigError(
-                f"--out: no checkpoint in {self.path} is whole ({listed}); choose another --out, or remove it"
-            )
-        if len(read_rows(self.path / "tasks.csv", sys.maxsize)) > 1:
-            raise ConfigError(
-                f"--out: {self.path}/tasks.csv has tasks that were learned, and checkpoints/ has no checkpoint of "
-                f"them; choose another --out, or remove it"
-            )
-        return {"segment": -1, "step": 0, "visit": {}}
-
-    def _wrong(self, state: Mapping[str, Any] | None) -> str | None:
-        """What is wrong with a checkpoint, if anything."""
-        if state is None:
-            return "it cannot be read"
-        if not self.checkpoints.is_whole(state):
-            path = self.checkpoints.agent_path(state["segment"])
-            return f"{path.name} is damaged" if path.exists() else f"{path.name} is gone"
-        for name, seal in state.get("tables", {}).items():
-            if not is_sealed(self.path / name, seal):
-                return f"{name} has not the rows that it was taken with"
-        return None
 
     def _yaml(self) -> str:
         return dump_yaml(dict(self.settings))

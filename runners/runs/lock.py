@@ -48,6 +48,21 @@ class Lock:
         self._close()
 
 
+def holder(folder: Path) -> str | None:
+    """Who has the folder, if a process has it."""
+    try:
+        handle = os.open(folder / FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(handle, 200, 0).decode(errors="replace").strip() or "a process that has just begun"
+    finally:
+        os.close(handle)
+    return None
+
+
 def _forget() -> None:
     """In a forked process: the lock stays the parent's alone."""
     for lock in list(_held):

@@ -22,8 +22,8 @@ from neoteny.runners.runs.recorder import Recorder
 
 CARTPOLE = """
 tasks:
-  - {env: CartPole-v1, steps: 1024}
-  - {env: CartPole-v1, steps: 1024, shifts: [{shift: dynamics, set: {length: 1.0}}]}
+  - {env: CartPole-v1, steps: 1536}
+  - {env: CartPole-v1, steps: 1536, shifts: [{shift: dynamics, set: {length: 1.0}}]}
 cycles: 2
 """
 PENDULUM = """
@@ -41,8 +41,8 @@ class Quantiles(Continual, sb3_contrib.QRDQN):
     pass
 """
 CASES = {
-    "ppo": (CARTPOLE, "--agent.n_steps 32 --reg spectral --probe on --segment-steps 640".split()),
-    "dqn": (CARTPOLE, ["--agent", "dqn", *REPLAY]),
+    "ppo": (CARTPOLE, "--agent.n_steps 32 --reg spectral --segment-steps 640".split()),
+    "dqn": (CARTPOLE, ["--agent", "dqn", "--probe", "on", *REPLAY]),
     "sac": (PENDULUM, ["--agent", "sac", *REPLAY]),
     "recurrent-ppo": (CARTPOLE, "--agent recurrent-ppo --agent.n_steps 32 --agent.network.lstm_hidden_size 8".split()),
     "a user's": (CARTPOLE, ["--agent", "my_quantiles:Quantiles", *REPLAY]),
@@ -91,7 +91,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         patch.chdir(tmp)
         patch.syspath_prepend(str(tmp))
         for case in CASES:
-            argv, folders[case] = command(tmp, case, case, *(() if case == "ppo" else ("--num-tasks", "2")))
+            argv, folders[case] = command(
+                tmp, case, case, *(() if case == "ppo" else ("--num-tasks", "2", "--steps-per-task", "1024"))
+            )
             assert continual_rl.main(argv) == 0
     return folders
 
@@ -131,7 +133,7 @@ def test_numbers_of_layers_are_those_of_the_tables(runs: dict[str, Path], case: 
     for network in {tag.partition("_")[0] for tag in tags}:
         worst = max(events.Scalars(tag)[-1].value for tag in tags if tag.startswith(network))
         assert events.Scalars(f"{network}/spectral_norm_max")[-1].value == worst
-    (agent,) = (runs[case] / "checkpoints").glob("*.safetensors")
+    agent = max((runs[case] / "checkpoints").glob("*.safetensors"))
     for tag in events.Tags()["histograms"]:
         group, _, layer = tag.split("/", 2)
         assert group == "singular_values"
@@ -151,7 +153,7 @@ def test_each_visit_has_a_line_of_its_own(runs: dict[str, Path]) -> None:
     names = ["CartPole-v1", "CartPole-v1 length 1"] * 2
     assert lines == [f"return/{number:02d} {name}" for number, name in enumerate(names, 1)]
     for visit, tag in enumerate(lines):
-        assert all(visit * 1024 < event.step <= (visit + 1) * 1024 for event in events.Scalars(tag))
+        assert all(visit * 1536 < event.step <= (visit + 1) * 1536 for event in events.Scalars(tag))
 
 
 def test_settings_and_results_in_one_row(runs: dict[str, Path]) -> None:
@@ -175,7 +177,7 @@ def test_settings_and_results_in_one_row(runs: dict[str, Path]) -> None:
 def test_answers_and_picture_at_the_end(runs: dict[str, Path]) -> None:
     events = read(runs["ppo"])
     (picture,) = events.Images("answers/0 the run so far")
-    assert picture.step == 4096
+    assert picture.step == 6144
     assert picture.encoded_image_string.startswith(b"\x89PNG")
     answer = text(events, "answers/1 which tasks were learned")
     assert answer.count("\n| ") == 5  # with the titles
@@ -208,7 +210,7 @@ def test_a_run_that_was_killed_shows_the_same(
     """Each point once, the last page of custom scalars, one row of settings, one text of them."""
     argv, folder = command(tmp_path, "ppo", "ppo")
     original = Recorder._on_rollout_end
-    for step in (1200, 2600):
+    for step in (1200, 2700):  # rows are written at 1024 and 2560, checkpoints at 640 and 2176
 
         def end(self: Recorder, step: int = step) -> None:
             original(self)
@@ -226,6 +228,18 @@ def test_a_run_that_was_killed_shows_the_same(
     assert page(resumed) == page(whole)
     assert len(resumed.Tensors("config/text_summary")) == 1
     assert content(resumed, "session_start_info").hparams == content(whole, "session_start_info").hparams
+
+
+def test_a_run_that_goes_on_keeps_its_charts(tmp_path: Path) -> None:
+    """Also those that it has no more numbers for."""
+    argv, folder = command(tmp_path, "ppo", "longer", "--num-tasks", "1")
+    assert continual_rl.main(argv) == 0
+    before = page(read(folder))
+    more = "--num-tasks 2 --instruments policy --evaluate-all --evaluate-episodes 1".split()
+    assert continual_rl.main([*argv, *more]) == 0
+    after = page(read(folder))
+    assert all(after[category] == charts for category, charts in before.items())
+    assert "5 · What has it kept of the tasks before?" in after.keys() - before.keys()
 
 
 def test_a_run_without_instruments_has_what_there_is(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_methods_are_compared_over_seeds(tmp_path: Path) -> None:
         for tag in events.Runs()["."]["tensors"]
     }
     best = texts["all seeds/2 Which method is best, and how sure is that?/text_summary"]
-    assert "spectral is ahead, but with one run of a method nothing says how sure that is" in best
+    assert "“spectral” is ahead, but with one run of a method nothing says how sure that is" in best
     pictures = events.Runs()["."]["images"]
     assert "all seeds/3 Which method is better" in pictures
     assert "over_seeds" in texts["custom_scalars__config__"]

@@ -14,9 +14,10 @@ import yaml
 from scipy import stats
 
 from neoteny.runners import report
+from neoteny.runners.measures.verdicts import RULES, has_drifted
 from neoteny.runners.reports import Section, environments, page
 from neoteny.runners.reports.correlates import spearman
-from neoteny.runners.reports.drift import KINDS, Kind, network_of
+from neoteny.runners.reports.drift import KINDS, network_of
 from neoteny.runners.reports.environment import means
 from neoteny.runners.reports.figures import Dots, Figure, Line, Numbers, Panel, Style, log_ticks
 from neoteny.runners.reports.learning import verdict
@@ -115,11 +116,16 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is said of runs in which nothing is wrong."""
+    return text_of(sweep(tmp_path_factory.mktemp("whole") / "runs"))
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_report_says_what_is_wrong_with_runs(damage: str, tmp_path: Path) -> None:
+def test_a_report_says_what_is_wrong_with_runs(damage: str, whole: str, tmp_path: Path) -> None:
     env = sweep(tmp_path / "runs")
     do, said = DAMAGES[damage]
-    whole = text_of(env)
     do(env)
     text = text_of(env)
     assert said in text
@@ -127,15 +133,42 @@ def test_a_report_says_what_is_wrong_with_runs(damage: str, tmp_path: Path) -> N
         assert said not in whole
 
 
-def test_the_answers(tmp_path: Path) -> None:
+def test_the_answers(whole: str) -> None:
     """redo is three times as good; the actor's σ_max doubles in each task, and the critic's stays."""
-    text = text_of(sweep(tmp_path / "runs"))
-    assert "<b>redo, sure at the 95 % level.</b>" in text
-    assert "<b>Most of all the actor of l2, since task 2.</b>" in text
-    assert "since task 2 largest singular value σ_max (1 to 4)" in text
+    text = whole
+    assert "<b>“redo”, sure at the 95 % level.</b>" in text
+    assert "<b>Most of all the actor of “l2”, since task 2.</b>" in text
+    assert "since task 2 largest singular value σ_max in action_net (1 to 4)" in text
     assert "critic of" not in text
     assert "<b>Not known: agents were not evaluated on earlier tasks" in text
     assert "--env rooms --steps-per-task 100 --agent ppo --agent.gamma 0.9 --reg l2 --num-tasks 3 --seeds 0-2" in text
+
+
+def test_attributions_are_the_answer_to_why(tmp_path: Path) -> None:
+    """A fresh head of the actor wins back nearly all of what a fresh agent has; a fresh optimizer nothing."""
+    folder = make(tmp_path / "runs", "ppo-none", 0) / "attribution/task-0002"
+    folder.mkdir(parents=True)
+    areas = {"nothing": 1.0, "actor-head": 9.0, "optimizer": 1.0, "everything": 10.0}
+    rows = [f"{name},{i},return,{area + 0.01 * i}" for name, area in areas.items() for i in range(3)]
+    (folder / "trials.csv").write_text("\n".join(["intervention,trial,headline,return_mean", *rows, ""]))
+    text = text_of(tmp_path / "runs")
+    assert "<b>In “none”, seed 0, task 2 the loss sits in actor-head.</b>" in text
+    assert "the loss sits in actor-head (share 0.89 [" in text
+    (folder / "trials.csv").write_text("intervention,trial")
+    assert "no intervention was made" in text_of(tmp_path / "runs")
+
+
+def test_tasks_of_other_sizes_are_scaled(tmp_path: Path) -> None:
+    make(tmp_path / "runs", "ppo-none", 0)
+    (env,) = environments([tmp_path / "runs"])
+    assert len(Section(env).figures[0].panels) == 1
+    table = tmp_path / "runs/ppo-none/seed-0/tasks.csv"
+    table.write_text(table.read_text().replace("return,1.0,", "return,100.0,"))
+    (env,) = environments([tmp_path / "runs"])
+    _, scaled = Section(env).figures[0].panels
+    (line,) = scaled.marks
+    known = [value for value in line.numbers.values if not math.isnan(value)]
+    assert known == [0, 1] * 3
 
 
 @pytest.mark.parametrize("given", ["runs", "runs/rooms/ppo-l2/seed-1"])
@@ -226,10 +259,11 @@ def test_layers_belong_to_networks(column: str, network: str | None) -> None:
 
 
 def test_drift_is_in_the_direction_of_worse() -> None:
-    up, down, share = Kind("", "", ""), Kind("", "", "", worse=-1), Kind("", "", "", rule=("+", 0.1))
-    assert [up.drifted(2, now) for now in (2.9, 3, 1)] == [False, True, False]
-    assert [down.drifted(3, now) for now in (2.1, 2, 9)] == [False, True, False]
-    assert [share.drifted(0.0, now) for now in (0.05, 0.2)] == [False, True]
+    up, down, share = RULES["spectral_norm_max"], RULES["feature_rank_min"], RULES["dormant_max"]
+    assert [has_drifted(2, now, *up) for now in (2.9, 3, 1)] == [False, True, False]
+    assert [has_drifted(3, now, *down) for now in (2.1, 2, 9)] == [False, True, False]
+    assert [has_drifted(0.0, now, *share) for now in (0.05, 0.2)] == [False, True]
+    assert {kind.worse for kind in KINDS if kind.summary in ("feature_rank_min", "policy_entropy")} == {-1}
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.2, 8.0), (0.3, 30.0), (1.0, 1e9), (2.0, 2.0)])

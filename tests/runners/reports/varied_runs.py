@@ -13,11 +13,22 @@ import yaml
 from neoteny.runners import continual_rl
 
 TINY = (
-    "--env cartpole-rotate --agent ppo-trac --num-tasks 3 --steps-per-task 2048 --num-envs 8 --agent.n_steps 16 "
+    "--env cartpole-rotate --agent ppo-trac --num-tasks 3 --steps-per-task 2048 --num-envs 4 --agent.n_steps 32 "
     "--agent.network.hidden [8,8] --evaluate-all --evaluate-episodes 2 --probe on"
 ).split()
 #: Columns whose numbers are varied, by how their names begin.
-VARIED = ("return", "score", "rollout/return", "rollout/score", "spectral_norm", "dormant", "feature_rank", "seconds")
+VARIED = (
+    "return",
+    "score",
+    "rollout/return",
+    "rollout/score",
+    "spectral_norm",
+    "dormant",
+    "feature_rank",
+    "seconds",
+    "actor/",
+    "critic/",
+)
 
 
 def train(out: Path) -> Path:

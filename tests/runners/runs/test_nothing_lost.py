@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 from nothing_lost import ON_POLICY, PROGRAM, SMALL, command, equal, of
 
 from neoteny.agents import durable
-from neoteny.runners import continual_rl
+from neoteny.runners import continual_rl, doctor
 from neoteny.runners.runs.lock import Lock
 
 
@@ -160,6 +161,35 @@ def test_everything_is_on_disk_before_anything_older_goes(tmp_path: Path, monkey
             assert any(entry[1].startswith("events.out") for entry in log[:first] if entry[0] == "fsync")
     assert durable.sync  # what is spied on is what is used
     assert sum(what == "unlink" for what, _ in log) >= 12
+
+
+def test_a_doctor_sees_what_going_on_would_do(copy: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*options: str) -> tuple[int, str]:
+        code = doctor.main([str(copy / "runs"), *options])
+        return code, capsys.readouterr().out
+
+    folder = of(copy)
+    assert said() == (0, f"finished      {folder}\n")
+    flip(latest(copy, ".safetensors"))
+    assert said()[0] == 1
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, text = said()
+    assert code == 1
+    assert "segment-0007.safetensors is damaged; after step 896 of 1,024, in task 4 CartPole-v1" in text
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert said("--repair")[0] == 0
+    assert said() == (0, f"can go on     {folder}: after step 896 of 1,024, in task 4 CartPole-v1\n")
+    lock = Lock(folder)
+    assert said() == (0, f"running       {folder}: process {os.getpid()} on {socket.gethostname()}\n")
+    lock.release()
+    assert continual_rl.main(command(copy)) == 0
+    assert equal(folder, of(whole))
+    (folder / "tasks.csv").unlink()
+    capsys.readouterr()
+    code, text = said("--repair")
+    assert code == 1
+    assert text.startswith("cannot go on")
+    assert doctor.main([str(copy / "nowhere")]) == 2
 
 
 def start(argv: list[str]) -> subprocess.Popen[str]:
