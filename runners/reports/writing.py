@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neoteny.runners.measures import in_words, shown
+from neoteny.runners.measures import in_words
 from neoteny.runners.reports import settings
 from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import write_csv
 from neoteny.runners.reports.plots import plot
-from neoteny.runners.reports.reference import plasticity_tables, write_plasticity
+from neoteny.runners.reports.reference import write_plasticity
 from neoteny.runners.reports.section import Section
 from neoteny.runners.reports.sources import as_rows
-from neoteny.runners.reports.tables import measured, solved_table, table, transfer_table, write_rows
+from neoteny.runners.reports.tables import solved_table, transfer_table, write_rows
+from neoteny.runners.reports.task_tables import ABOUT, sections
 
 #: Where a section's figures are, in its folder.
 FIGURES = "figures"
@@ -40,17 +41,11 @@ def markdown(env: Environment, command: str, solved_at: float | None = None) -> 
     text = [
         f"# {env.name}",
         f"Made by `{command}`. Means over seeds with 95 % bootstrap intervals.",
-        "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
-        "in which not every episode could come to its end, as long as the longest, is left out of both.",
+        ABOUT,
     ]
     if gaps := settings.missing(env):
         text += ["## Missing or unfinished", "\n".join(f"- {gap}" for gap in gaps)]
-    text += [
-        *(text for name in sorted(shown(rows), key=lambda name: name != headline) for text in measured(runs, name)),
-        *plasticity_tables(runs, headline),
-        "## Largest spectral norm of a layer at each task's end",
-        table(runs, "spectral_norm_max"),
-    ]
+    text += sections(runs)
     if evaluated := as_rows(env.runs, "evaluations"):
         games = next(row.get("games", "") for seeds in evaluated.values() for rows in seeds.values() for row in rows)
         about = KEPT_AND_LOST.format(measure=in_words(headline), games=games)
