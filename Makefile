@@ -45,12 +45,14 @@ benchmark: $(INSTALLED)  ## throughput against stock stable-baselines3, and the 
 
 tracking: $(INSTALLED)  ## how near the estimates of singular values are while agents train: a table, in half an hour
 	TRACKING=1 $(BIN)/python -m pytest -s -k "everywhere or tie" tests/plasticity/penalties/test_tracking.py
+	TRACKING=1 $(BIN)/python -m pytest -k "clips or clipping" tests/agents/test_joins.py
 
 attribution: $(INSTALLED)  ## agents damaged on purpose: is the damaged part named, each in five agents? tables, in half an hour
 	ATTRIBUTION=5 $(BIN)/python -m pytest -s -m slow tests/runners/attribution/test_damaged.py
 
 experts: $(INSTALLED)  ## how often Meta-World's scripted policies succeed in cw10's tasks, and random actions, in ten minutes
 	EXPERTS=10 $(BIN)/python -m pytest -s tests/envs/test_metaworld_success.py
+	EXPERTS=10 $(BIN)/python -m pytest -k cw10 tests/envs/test_presets.py
 
 rliable:  ## the numbers of the library rliable that tests compare with, anew; in an environment of its own, in two minutes
 	$(PYTHON) -m venv build/rliable

@@ -19,6 +19,7 @@ COMMANDS = {
     "sweep": ("neoteny.runners.sweep", "run methods × seeds, several at a time"),
     "evaluate": ("neoteny.runners.evaluate", "evaluate an agent of a run on the run's tasks"),
     "report": ("neoteny.runners.report", "make a page, plots and tables from runs"),
+    "results": ("neoteny.runners.results", "make the tables and pictures of kept results anew"),
     "doctor": ("neoteny.runners.doctor", "say of runs what is whole, and repair them"),
     "attribute": ("neoteny.runners.attribute", "say which part of an agent its loss of plasticity sits in"),
     "explain": ("neoteny.runners.explain", "say whether agents lose plasticity, why, and what helps, with a picture"),

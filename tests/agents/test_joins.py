@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -172,6 +173,7 @@ def stock(algorithm: type[BaseAlgorithm], monkeypatch: pytest.MonkeyPatch, *meth
     return agent, torch.stack(norms) / agent.max_grad_norm
 
 
+@pytest.mark.skipif("TRACKING" not in os.environ, reason="takes a minute; make tracking runs it")
 @pytest.mark.slow
 def test_stock_ppo_clips_every_gradient_to_a_fiftieth_and_dqn_clips_none(monkeypatch: pytest.MonkeyPatch) -> None:
     _, factors = stock(sb3.PPO, monkeypatch)
@@ -184,6 +186,7 @@ def test_stock_ppo_clips_every_gradient_to_a_fiftieth_and_dqn_clips_none(monkeyp
     assert factors.max() < 1
 
 
+@pytest.mark.skipif("TRACKING" not in os.environ, reason="takes a minute; make tracking runs it")
 @pytest.mark.slow
 def test_after_clipping_pulls_singular_values_down_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {}

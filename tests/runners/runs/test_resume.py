@@ -65,7 +65,6 @@ CASES = {
         "--agent.at_switch.optimizer reset".split(),
     ),
     "ppo, missions": (MISSIONS, "--num-envs 4 --agent.n_steps 16".split()),
-    "dqn, missions": (MISSIONS, ["--agent", "dqn", "--num-envs", "4", *REPLAY]),
 }
 
 

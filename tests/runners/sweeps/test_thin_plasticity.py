@@ -24,7 +24,7 @@ def test_thin_plasticity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
     assert "1 of 1 attributions are complete." in said.out
     assert "2/2  runs/thin/cartpole-rotate,steps_per_task=400/ppo-trac" in said.err
     folder = Path("runs/thin/cartpole-rotate,steps_per_task=400")
-    assert {path.name for path in folder.iterdir()} == {"ppo-trac-none", "ppo-trac,fresh-none"}
+    assert {path.name for path in folder.iterdir()} == {"ppo-trac-none", "ppo-trac,fresh-none", "comparison"}
     with (folder / "ppo-trac-none/seed-0/attribution/task-0007/trials.csv").open(newline="") as lines:
         made = {(row["intervention"], row["trial"]) for row in csv.DictReader(lines)}
     names = ("nothing", "heads", "torsos", "optimizer", "rescale", "everything")
