@@ -88,7 +88,7 @@ def hparams_of(plain: Mapping[str, Any]) -> dict[str, str | float]:
     return {
         "env": labels["env"],
         "agent": labels["agent"],
-        "method": labels["reg"],
+        "method": f"fresh agents, {labels['reg']}" if plain["fresh"] else labels["reg"],
         "strength": strengths(plain["reg"]),
         "seed": plain["seed"],
         "learning_rate": _number(agent.get("learning_rate")),

@@ -23,6 +23,8 @@ from neoteny.runners.reports.statistics import Estimate
 
 #: How many are named before "and … more".
 NAMED = 4
+#: Bootstrap intervals of fewer runs are too narrow to be taken at their word.
+FEW = 5
 
 
 class Answer(NamedTuple):
@@ -119,7 +121,9 @@ def _best(env: Environment, found: Comparison) -> Said:
     if math.isnan(chance[1]):
         lead = f"{names[0]} is ahead, but with one run of a method nothing says how sure that is: run more seeds."
     elif chance[1] > 0.5:
-        lead = f"{names[0]}, sure at the 95 % level."
+        runs = min(len(found.scores[method]) for method in (best, second))
+        few = " Intervals of so few runs are too narrow." if runs < FEW else ""
+        lead = f"{names[0]} is better than {names[1]} at the 95 % level, from {runs} runs each.{few}"
     else:
         lead = f"Not clear: {names[0]} has the highest mean, and the runs do not tell it from {names[1]}."
     lines = [ahead, *_some(lines)]
@@ -217,6 +221,11 @@ def _went(drift: Drift) -> str:
 def _why(causes: list[Attributed], correlates: Figure | None) -> Said:
     together = [each for each in causes if each.runs > 1]
     lines = [f"by intervention, {each.title}: {each.verdict}" for each in together or causes]
+    if together:
+        alone = [each for each in causes if each.runs == 1]
+        lines.append(
+            f"of {len(alone)} runs alone {sum(bool(each.named) for each in alone)} name a part: trials are few"
+        )
     named = [each for each in causes if each.named]
     rows = [row for row in correlates.table if _apart(row["low"], row["high"])] if correlates else []
     lines += [
@@ -240,14 +249,18 @@ def _apart(low: object, high: object) -> bool:
 
 
 def _forgotten(env: Environment) -> Said:
-    key, lines, forgets = "evaluation-matrix", [], []
+    key, lines, forgets, what = "evaluation-matrix", [], [], in_words(env.headline)
     for method in env.ranked:
-        lost = measures(env, method).get("forgetting")
-        if lost is not None and np.isfinite(lost).any():
+        found = measures(env, method)
+        lost, left = found.get("forgetting"), found.get("average_performance")
+        if lost is not None and left is not None and np.isfinite(lost).any():
             _, low, _ = numbers = means(lost[:, None]).at(0)
             forgets += [method] * (low > 0)
-            lines.append(f"{_quoted(env, method)}: {estimate(*numbers)} of {in_words(env.headline)} lost per task")
+            end = estimate(*means(left[:, None]).at(0))
+            lines.append(
+                f"{_quoted(env, method)}: {estimate(*numbers)} of {what} lost per task; at the end {end} on average"
+            )
     if not lines:
         return "Not known: agents were not evaluated on earlier tasks (--evaluate-all does that).", key, []
     lead = f"Tasks were forgotten by {_names(env, forgets)}." if forgets else "No method is shown to forget."
-    return lead, key, _some(lines)
+    return f"{lead} Who has learned little has little to lose: see what is left at the end.", key, _some(lines)

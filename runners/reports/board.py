@@ -48,8 +48,10 @@ def compare(folder: Path) -> Path | None:
         old.unlink()
     section = Section(found[0])
     with SummaryWriter(str(board)) as writer:
+        how = {figure.key: figure.how for figure in section.figures}
         for number, answer in enumerate(section.answers, 1):
             text = "\n".join([f"**{answer.lead}**\n", *(f"- {line}" for line in answer.lines)])
+            text += f"\n\n*{how[answer.key]}*" if answer.key in how else ""
             writer.add_text(f"{GROUP}/{number} {answer.question}", text)
         _draw(section, writer)
         chart = f"{in_words(section.env.headline).capitalize()} over each task: mean over seeds, and its 95 % interval"

@@ -149,8 +149,8 @@ class Drift:
         method, kind, network: of what.
         layer: the layer that is worst at the end; empty, where that is not known.
         first, last: at the end of the first and of the last task: mean over runs.
-        since: the task, the first being 1, from which on it is worse than at the end of the first, in every run, and in
-            the mean by the rule; None: it does not drift.
+        since: the task, the first being 1, from which on it is worse than at the end of the first: in the mean by the
+            rule, and better in no run; None: it does not drift.
         runs: how many have it.
     """
 
@@ -199,7 +199,7 @@ def _drift(env: Environment, method: str, kind: Kind, network: str) -> Drift | N
     since = None
     for place in places[:0:-1]:
         change = values[:, place] - values[:, first]
-        alike = (kind.worse * change[np.isfinite(change)] > 0).all()
+        alike = (kind.worse * change[np.isfinite(change)] >= 0).all()
         if not (alike and has_drifted(middle[first], middle[place], *kind.rule)):
             break
         since = int(place) + 1
@@ -243,7 +243,7 @@ def drift(drawn: Sequence[Drawn], found: Sequence[Drift]) -> Figure | None:
     if not drawn:
         return None
     rule = (
-        "Drifts: from this task on worse than after the first task in every run, and on average by half as much "
+        "Drifts: from this task on better than after the first task in no run, and worse on average by half as much "
         "again (dormant: 0.1 more of the units; entropy: half; condition number: ten times). "
     )
     return Figure(

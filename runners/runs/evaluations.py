@@ -23,6 +23,7 @@ from neoteny.runners.runs.folder import RunFolder, kept_agent
 from neoteny.runners.runs.loading import LoadedRun
 from neoteny.runners.runs.tables import Table, read_rows
 
+FRESH = "Nothing can be: each task has an agent of its own."
 FILE = "evaluations.csv"
 
 
@@ -181,10 +182,11 @@ class Evaluations:
                     events.record(f"evaluation/{name}/{numbered(row['on'] - 1, row['name'])}", row[name])
         matrix, visits = transfer.to_matrix(self.rows, headline)
         labels = [numbered(on - 1, self.experiment.sequence.visit(on - 1).label) for on in self.tasks]
-        events.record("answers/3 what was forgotten", forgotten(matrix, visits, labels, headline))
+        said = FRESH if self.experiment.run.fresh else forgotten(matrix, visits, labels, headline)
+        events.record("answers/3 what was forgotten", said)
         if visits:
             events.record("answers/3 what was kept", Image(draw_matrix(matrix, labels, headline), "HWC"))
-        for name, value in transfer.measures(matrix, visits).items():
+        for name, value in {} if self.experiment.run.fresh else transfer.measures(matrix, visits).items():
             events.record(f"transfer/{name}", value)
         events.dump(self.steps[after])
         where = f"after task {after}" if after else "before the first task"

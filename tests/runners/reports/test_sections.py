@@ -136,7 +136,8 @@ def test_a_report_says_what_is_wrong_with_runs(damage: str, whole: str, tmp_path
 def test_the_answers(whole: str) -> None:
     """redo is three times as good; the actor's σ_max doubles in each task, and the critic's stays."""
     text = whole
-    assert "<b>“redo”, sure at the 95 % level.</b>" in text
+    assert "<b>“redo” is better than “" in text
+    assert " at the 95 % level, from 3 runs each. Intervals of so few runs are too narrow.</b>" in text
     assert "<b>Most of all the actor of “l2”, since task 2.</b>" in text
     assert "since task 2 largest singular value σ_max in action_net (1 to 4)" in text
     assert "critic of" not in text
