@@ -61,7 +61,8 @@ def of_trials(file: Path) -> Iterator[Path]:
 
 def rebuild(folder: Path) -> Iterator[str]:
     """What was written, a line for each file; and the folders that keep no rows to rebuild anything from."""
-    for each in sorted(path for path in folder.iterdir() if path.is_dir()):
+    below = sorted(path for path in folder.iterdir() if path.is_dir())
+    for each in [folder] if any(folder.glob("t*.csv")) else below:
         tasks, trials = sorted(each.glob("tasks*.csv")), sorted(each.glob("trials.csv"))
         if (each / "explained.md").exists():
             tasks, trials = [], []
@@ -81,8 +82,11 @@ def main(argv: list[str], prog: str = "results.py") -> int:
     if not options.folder.is_dir():
         parser.error(f"folder: {options.folder} is no folder")
     try:
-        for line in rebuild(options.folder):
+        count = 0
+        for count, line in enumerate(rebuild(options.folder), 1):  # noqa: B007
             print(line)
+        if not count:
+            parser.error(f"folder: there are no results in {options.folder}, which would be folders with a tasks.csv")
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
