@@ -145,11 +145,6 @@ class Environment:
         return {m: style if style.shown else Style("#6B7785") for m, style in self.styles.items()}
 
     @cached_property
-    def hidden(self) -> int:
-        """How many methods have curves that are not shown at first."""
-        return sum(not style.shown for style in self.styles.values())
-
-    @cached_property
     def edges(self) -> Scores:
         """The edges of bins of steps, none over a switch."""
         total = self.bands[-1][1]

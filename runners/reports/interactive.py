@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from functools import singledispatch
 from typing import Any
@@ -28,6 +29,8 @@ GRID = "#E3E6EA"
 TEXT = "#1A1A1A"
 #: Numbers of tasks above the bands, at most.
 NUMBERED = 20
+#: Characters of a line of an axis' title, which fit a phone.
+TITLE = 38
 
 Trace = dict[str, Any]
 
@@ -68,7 +71,7 @@ def _tasks(panel: Panel) -> int:
 
 def _axis(title: str) -> dict[str, Any]:
     return {
-        "title": {"text": _text(title), "standoff": 8},
+        "title": {"text": "<br>".join(map(_text, textwrap.wrap(title, TITLE))), "standoff": 8},
         "gridcolor": GRID,
         "zeroline": False,
         "automargin": True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from neoteny import __version__
 from neoteny.runners.reports import settings
 from neoteny.runners.reports.environment import Environment
-from neoteny.runners.reports.figures import DASHES, Cell, Figure, Panel, short
+from neoteny.runners.reports.figures import DASHES, Cell, Dots, Figure, Panel, short
 from neoteny.runners.reports.interactive import plot
 from neoteny.runners.reports.section import Section
 
@@ -119,7 +119,7 @@ def _figure(at: str, env: Environment, figure: Figure, files: str) -> Iterator[s
     if figure.says:
         yield "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in figure.says) + "</ul>"
     if figure.pick:
-        yield _picker(env)
+        yield _picker(env, _drawn(figure))
     if figure.panels:
         yield (
             '<div class="panels">'
@@ -156,9 +156,15 @@ def _panel(key: str, panel: Panel) -> str:
     )
 
 
-def _picker(env: Environment) -> str:
-    boxes = []
-    for method in env.methods:
+def _drawn(figure: Figure) -> set[str]:
+    """What the methods are called that a figure has something of."""
+    marks = [mark for panel in figure.panels for mark in panel.marks]
+    return {name for mark in marks for name in (mark.names if isinstance(mark, Dots) else [mark.name])}
+
+
+def _picker(env: Environment, drawn: Container[str]) -> str:
+    boxes, methods = [], [method for method in env.methods if env.called[method] in drawn]
+    for method in methods:
         style = env.styles[method]
         dash = {"solid": "none", "dash": "6 3", "dot": "2 3", "dashdot": "7 3 2 3"}[DASHES[style.dash][0]]
         line = (
@@ -169,7 +175,8 @@ def _picker(env: Environment) -> str:
         checked = " checked" if style.shown else ""
         box = f'<input type="checkbox" data-method="{escape(name)}"{checked}>'
         boxes.append(f"<label>{box}{line}<span>{escape(name)}</span></label>")
-    note = f" ({env.hidden} of {len(env.methods)} are not shown at first)" if env.hidden else ""
+    hidden = sum(not env.styles[method].shown for method in methods)
+    note = f" ({hidden} of {len(methods)} are not shown at first)" if hidden else ""
     return f'<fieldset class="methods"><legend>Methods shown{note}</legend><div>{"".join(boxes)}</div></fieldset>'
 
 
