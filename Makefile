@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak clean plasticity results
+.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak full clean plasticity results
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -58,6 +58,9 @@ rliable:  ## the numbers of the library rliable that tests compare with, anew; i
 	$(PYTHON) -m venv build/rliable
 	build/rliable/bin/python -m pip install --quiet --disable-pip-version-check rliable==1.2.0 'pandas<3'
 	build/rliable/bin/python tests/runners/reports/rliable_numbers.py
+
+full: $(INSTALLED)  ## all tests, also those that are one of several and left out for time
+	FULL=1 TRACKING=1 EXPERTS=2 CUTS=24 KILLS=40 $(BIN)/python -m pytest -n 2
 
 fuzz: $(INSTALLED)  ## 10,000 checkpoints, damaged and forged: none may do more than be refused, in ten minutes
 	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 3600 tests/agents/test_mutated_checkpoints.py

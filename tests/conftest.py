@@ -1,7 +1,17 @@
 """What holds for every test."""
 
+import os
+
 import pytest
 import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of some tests that are alike one runs, and all with FULL=1."""
+    if "FULL" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="one of several, for time; make full runs all"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -98,7 +98,9 @@ def go_on(agent: Any, seed: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:spectral leaves out:UserWarning")
-@pytest.mark.parametrize("algorithm", LEARNING)
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(cls, marks=[pytest.mark.full] * (cls is sb3_contrib.RecurrentPPO)) for cls in LEARNING]
+)
 def test_it_trains_is_saved_and_goes_on_bit_for_bit(algorithm: type[BaseAlgorithm], tmp_path: Path) -> None:
     agent = make(algorithm, Spectral(strength=0.1))
     start = copy.deepcopy(learned_state(agent))

@@ -59,7 +59,14 @@ def test_identity(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "reg"),
-    [(Network(), Spectral()), (Network(hidden=(64, 64), layer_norm=True), None)],
+    [
+        (Network(), Spectral()),
+        pytest.param(
+            Network(hidden=(64, 64), layer_norm=True),
+            None,
+            marks=pytest.mark.full,
+        ),
+    ],
     ids=["default-spectral", "norm-plain"],
 )
 def test_minigrid_empty_is_solved(network: Network, reg: Method | None) -> None:

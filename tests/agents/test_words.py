@@ -105,7 +105,16 @@ def weights(agent: Any) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", ["cells-and-words", "cells-and-words-gru", "auto"])
-@pytest.mark.parametrize("switches", ["signalled", "task-id"])
+@pytest.mark.parametrize(
+    "switches",
+    [
+        pytest.param(
+            "signalled",
+            marks=pytest.mark.full,
+        ),
+        "task-id",
+    ],
+)
 def test_agents_learn_with_a_method_and_are_saved(name: str, switches: Any, tmp_path: Path) -> None:
     network = Network(hidden=(16,), encoder=name)
     for cls, config in (

@@ -51,7 +51,12 @@ class Tasks(BaseCallback):
         (sb3.PPO, COUNT, {"n_steps": 125, "batch_size": 250, "n_epochs": 2}),
         (sb3.DQN, 1, {"train_freq": 20}),
         (sb3_contrib.TRPO, COUNT, {"n_steps": 125, "batch_size": 250}),
-        (sb3_contrib.QRDQN, COUNT, {"train_freq": 20}),
+        pytest.param(
+            sb3_contrib.QRDQN,
+            COUNT,
+            {"train_freq": 20},
+            marks=pytest.mark.full,
+        ),
     ],
 )
 def test_stock_agents_meet_the_right_task_at_the_right_time(make: Any, count: int, settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ale_py
@@ -95,10 +96,14 @@ def play_beside_replays(kind: str, game: str, steps: int) -> tuple[list[int], se
     return scores, seen
 
 
+#: Those that are played long; `make full` plays all.
+GAMES = ("SpaceInvaders", "BeamRider", "MsPacman") if "FULL" in os.environ else ("SpaceInvaders",)
+
+
 @each_kind
 @pytest.mark.parametrize(("game", "steps", "lives"), [
     ("SpaceInvaders", 700, 3), ("MsPacman", 800, 3), ("Breakout", 400, 5),
-    *(pytest.param(game, 10_000, 3, marks=pytest.mark.slow) for game in ("SpaceInvaders", "MsPacman")),
+    *(pytest.param(game, 10_000, 3, marks=pytest.mark.slow) for game in GAMES),
 ])  # fmt: skip
 def test_whole_games_are_those_of_a_plain_emulator(kind: str, game: str, steps: int, lives: int) -> None:
     scores, seen = play_beside_replays(kind, game, steps)

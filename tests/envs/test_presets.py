@@ -16,6 +16,7 @@ from neoteny.envs.shifts import PermuteObservation
 PRESETS = configs.names("envs")
 #: Each of its environments compiles a large model, several times over. So cw20, the same twice, is not checked again.
 SLOW, AGAIN = "cw10", "cw20"
+ONE = pytest.mark.full
 LONG = pytest.mark.skipif("EXPERTS" not in os.environ, reason="takes a minute and a half; make experts runs it")
 FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen", "vizdoom"}
 
@@ -32,7 +33,10 @@ def load(name: str) -> TaskSequence:
     return sequence
 
 
-@pytest.mark.parametrize("name", [pytest.param(p, marks=[LONG] * (p == SLOW)) for p in PRESETS if p != AGAIN])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(p, marks=[LONG] * (p == SLOW) + [ONE] * (p == "atari-modes-freeway")) for p in PRESETS if p != AGAIN],
+)
 def test_preset_passes_the_checker(name: str) -> None:
     sequence = load(name)
     assert check_sequence(sequence, steps=5 if name == SLOW else 20) > 0  # fewer than by default, for time

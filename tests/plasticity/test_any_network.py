@@ -77,6 +77,7 @@ GATES = [
 TORSOS = [f"mlp_extractor.{who}_net.{i}" for who in ("policy", "value") for i in (0, 2)]
 
 
+@pytest.mark.full
 def test_recurrent_ppo_as_a_whole() -> None:
     model = sb3_contrib.RecurrentPPO(
         "MlpLstmPolicy",

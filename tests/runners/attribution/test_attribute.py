@@ -162,7 +162,7 @@ def test_stopped_and_gone_on_with_gives_the_same(run, make_run, monkeypatch, cap
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("agent", ["ppo", "qrdqn"])
+@pytest.mark.parametrize("agent", ["qrdqn"])
 def test_side_by_side_gives_the_same(agent, make_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     run = make_run(agent)

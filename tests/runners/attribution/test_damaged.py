@@ -86,7 +86,7 @@ def study(run: Path, task: int, seeds: int, parts: tuple[str, ...]) -> Attributi
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(AGENTS or 1))
-@pytest.mark.parametrize("part", DAMAGES if AGENTS else ("actor-head", "optimizer"))
+@pytest.mark.parametrize("part", DAMAGES if AGENTS else ("actor-head",))
 def test_the_damaged_part_is_named(part, seed, make_run, tmp_path):
     run = shutil.copytree(make_run(seed, 256), tmp_path / "run")
     agent = load_run(run, 1).agent

@@ -29,6 +29,7 @@ def test_the_interval_of_a_mean_holds_it_in_95_of_100(count):
     assert 0.91 < np.mean([each.low <= 3 <= each.high for each in inside]) < 0.98
 
 
+@pytest.mark.full
 def test_the_interval_of_a_share_holds_it_in_95_of_100():
     rng = np.random.default_rng(0)
     inside = []
