@@ -40,7 +40,7 @@ def run(tmp_path: Path, agent: str, way: str, backend: str, *more: str) -> int:
         ("ppo", "reward", "gymnasium", "the reward is NaN"),
         ("dqn", "shape", "async", "the observation has the shape (2,), its space has (3,)"),
         ("ppo", "exit", "async", "its process has ended, with exit code 7"),
-        pytest.param("dqn", "hang", "async", "no answer within 2 seconds", marks=pytest.mark.slow),
+        pytest.param("dqn", "hang", "async", "no answer within 2 seconds", marks=[pytest.mark.slow, pytest.mark.full]),
     ],
 )
 def test_a_broken_environment_ends_the_run(
