@@ -48,7 +48,7 @@ tracking: $(INSTALLED)  ## how near the estimates of singular values are while a
 	TRACKING=1 $(BIN)/python -m pytest -k "clips or clipping" tests/agents/test_joins.py
 
 attribution: $(INSTALLED)  ## agents damaged on purpose: is the damaged part named, each in five agents? tables, in half an hour
-	ATTRIBUTION=5 $(BIN)/python -m pytest -s -m slow tests/runners/attribution/test_damaged.py
+	FULL=1 ATTRIBUTION=5 $(BIN)/python -m pytest -s -m slow tests/runners/attribution/test_damaged.py
 
 experts: $(INSTALLED)  ## how often Meta-World's scripted policies succeed in cw10's tasks, and random actions, in ten minutes
 	EXPERTS=10 $(BIN)/python -m pytest -s tests/envs/test_metaworld_success.py

@@ -89,7 +89,7 @@ def test_minigrid_empty_is_solved(network: Network, reg: Method | None) -> None:
 @pytest.mark.parametrize(
     ("preset", "env_id", "steps", "reached"),
     [
-        ("dqn-control", "CartPole-v1", 60_000, 400),
+        pytest.param("dqn-control", "CartPole-v1", 60_000, 400, marks=pytest.mark.full),
         ("ppo-control", "CartPole-v1", 80_000, 450),
         ("sac-control", "Pendulum-v1", 10_000, -250),
     ],
@@ -155,6 +155,7 @@ def test_dqn_solves_a_minigrid_task_with_the_settings_that_users_get() -> None:
     assert np.mean([episode["r"] for episode in agent.ep_info_buffer]) >= 0.8 * 0.956
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_ppo_reads_missions() -> None:
     """Two objects, of which the mission names one: without it, every other guess is right."""

@@ -177,6 +177,7 @@ def test_envpools_own_text_stays_as_it_is_read_when_an_episode_begins(env: str) 
         assert ends or "Boss" in env
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_envpool_uses_the_same_words_everywhere() -> None:
     """Every id; and where Python has few missions, EnvPool has the same."""

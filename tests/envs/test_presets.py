@@ -35,7 +35,11 @@ def load(name: str) -> TaskSequence:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(p, marks=[LONG] * (p == SLOW) + [ONE] * (p == "atari-modes-freeway")) for p in PRESETS if p != AGAIN],
+    [
+        pytest.param(p, marks=[LONG] * (p == SLOW) + [ONE] * (p.startswith("atari-modes")))
+        for p in PRESETS
+        if p != AGAIN
+    ],
 )
 def test_preset_passes_the_checker(name: str) -> None:
     sequence = load(name)

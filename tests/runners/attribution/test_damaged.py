@@ -97,6 +97,7 @@ def test_the_damaged_part_is_named(part, seed, make_run, tmp_path):
     assert named(study(run, 2, 4, others))[0] == part
 
 
+@pytest.mark.full
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(AGENTS or 1))
 def test_an_undamaged_agent_has_no_loss_in_its_first_task(seed, make_run):

@@ -168,6 +168,7 @@ def test_benchmark_refuses(argv, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_agents_are_compared_on_other_environments_and_widths(tmp_path, capsys):
     numbers = tmp_path / "numbers.json"

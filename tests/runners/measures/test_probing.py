@@ -121,7 +121,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "ppo-cnn" else kind for kind in KINDS]
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow, pytest.mark.full]) if kind == "ppo-cnn" else kind for kind in KINDS],
 )
 def test_every_kind_is_probed_and_left_as_it_was(kind: str) -> None:
     agent = make(kind)

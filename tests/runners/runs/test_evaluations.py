@@ -78,7 +78,9 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.full] * (case == "quantiles")) for case in CASES]
+)
 def test_training_is_the_same_without(case: str, tmp_path: Path) -> None:
     argv, plain = command(tmp_path, case, "plain")
     assert continual_rl.main(argv) == 0
