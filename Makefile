@@ -23,7 +23,7 @@ plasticity: $(INSTALLED)  ## a loss of plasticity, its cause and its cure in one
 results: $(INSTALLED)  ## every table and picture of results/ anew, from the rows that are kept there
 	$(BIN)/python runners/results.py
 
-test: $(INSTALLED)  ## all tests, the slow ones included
+test: $(INSTALLED)  ## the tests, the slow ones included; of some that are alike one (make full has all)
 	$(BIN)/python -m pytest -n 2
 
 check: lint  ## format, lint, types, fast tests
