@@ -12,7 +12,7 @@ from neoteny.agents.checkpoint import CheckpointError
 
 #: Weights that may be made for each one that the file has: temporaries of initialization, copies that methods keep.
 WEIGHTS = 64
-#: And tensors. Agents need about a tenth of both (tests/agents/test_mutated_checkpoints.py).
+#: And tensors. Agents need less than a quarter of both (tests/agents/test_mutated_checkpoints.py).
 TENSORS = 60
 #: And so many weights and tensors besides.
 SPARE = (100_000, 500)

@@ -83,13 +83,15 @@ def attribute(options: argparse.Namespace) -> None:
     write_table(study.folder / "attribution.csv", measure, areas, attribution)
     plot(study.folder / "attribution.png", title, measure, areas, attribution)
     print("\n".join(str(study.folder / name) for name in ("attribution.csv", "attribution.png", "trials.csv")))
-    print(f"In TensorBoard: {compare(options.run.resolve().parents[1])}")
+    if not options.part_of_sweep:  # which compares at its end
+        print(f"In TensorBoard: {compare(options.run.resolve().parents[1])}")
 
 
 def main(argv: list[str], prog: str = "attribute.py") -> int:
     listed = "\n".join(f"  {name:<14}{each.about}" for name, each in INTERVENTIONS.items())
     parser = parser_of(prog, __doc__, f"\nwhat is made fresh, if the agent has it:\n{listed}")
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a run with --keep-agents")
+    parser.add_argument("--part-of-sweep", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--task", type=int, required=True, metavar="N", help="the task to learn, the first being 1")
     parser.add_argument("--seeds", type=int, default=5, metavar="K", help="trials of each (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials at a time (default: %(default)s)")

@@ -17,14 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from neoteny import configs
 from neoteny.configs import ConfigError
@@ -32,6 +24,7 @@ from neoteny.envs.backends.orphans import end_with_parent
 from neoteny.runners.attribution.trials import Switch, learn_after
 from neoteny.runners.experiments import from_plain
 from neoteny.runners.measures import in_words
+from neoteny.runners.runs.display import counter
 from neoteny.runners.runs.tables import write_text
 
 Row = dict[str, Any]
@@ -146,9 +139,7 @@ def _begin_worker() -> None:
 @contextmanager
 def _progress(total: int, missing: int) -> Iterator[Any]:
     """A bar on a terminal, a line per trial elsewhere; yields what is called with each row."""
-    console = Console(stderr=True, soft_wrap=True)
-    columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with counter("trials", Console(stderr=True, soft_wrap=True)) as progress:
         bar = progress.add_task("", total=total, completed=total - missing)
         done = total - missing
 

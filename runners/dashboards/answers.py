@@ -11,15 +11,8 @@ import numpy as np
 from neoteny.runners.dashboards.layout import HEALTH, NETWORKS, health
 from neoteny.runners.measures import in_words, shown, transfer
 from neoteny.runners.measures.groups import COLUMNS
-from neoteny.runners.measures.verdicts import RULES, Difference, Row, drift_since, measure_of, number, verdicts
+from neoteny.runners.measures.verdicts import RULES, SHORT, Difference, Row, drift_since, measure_of, number, verdicts
 
-SHORT = {
-    "spectral_norm_max": "σ_max",
-    "dormant_max": "dormant units",
-    "probe": "probe",
-    "feature_rank_min": "rank of features",
-    "gradient_diversity_min": "gradient diversity",
-}
 #: Tasks in a table, at most.
 WIDE = 10
 

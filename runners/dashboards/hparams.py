@@ -70,7 +70,7 @@ def metrics_of(plain: Mapping[str, Any]) -> dict[str, str]:
         "overall/spectral_norm_max": "σ_max at the end",
         "overall/dormant_max": "dormant units at the end (worst layer)",
         "overall/feature_rank_min": "rank of features at the end (worst network)",
-        "overall/tasks": "tasks learned",
+        "overall/tasks": "tasks finished",
     }
 
 

@@ -26,6 +26,17 @@ RULES = {
     "probe": ("×", 1.5),
 }
 
+#: What they are called where there is little room.
+SHORT = {
+    "spectral_norm_max": "σ_max",
+    "dormant_max": "dormant units",
+    "feature_rank_min": "feature rank",
+    "gradient_diversity_min": "gradient diversity",
+    "condition_number_max": "condition number",
+    "policy_entropy": "policy entropy",
+    "probe": "probe",
+}
+
 #: What a run's own summary looks for.
 DRIFTS = ("spectral_norm_max", "dormant_max", "feature_rank_min", "gradient_diversity_min")
 
@@ -77,8 +88,10 @@ class Drift(NamedTuple):
 
 def number(row: Row, column: str) -> float:
     """A number in a row of a table; NaN where there is none."""
-    value = row.get(column)
-    return math.nan if value in (None, "") else float(value)
+    try:
+        return float(row[column])
+    except (KeyError, TypeError, ValueError):
+        return math.nan
 
 
 def measure_of(rows: Sequence[Row]) -> str:

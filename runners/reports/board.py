@@ -45,7 +45,7 @@ def compare(folder: Path) -> Path | None:
         return None
     board = folder / BOARD
     for old in board.rglob("events.out.tfevents.*"):
-        old.unlink()
+        old.unlink(missing_ok=True)  # another program may compare them at the same time
     section = Section(found[0])
     with SummaryWriter(str(board)) as writer:
         how = {figure.key: figure.how for figure in section.figures}

@@ -7,21 +7,15 @@ import math
 import numpy as np
 
 from neoteny.runners.measures import in_words
+from neoteny.runners.measures.verdicts import number
 from neoteny.runners.reports.comparison import Comparison
+from neoteny.runners.reports.drift import KINDS
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Cell, Figure, Line, Numbers, Panel
 from neoteny.runners.reports.scores import Scores
-from neoteny.runners.reports.sources import number
 
 #: What is compared: columns of tasks.csv at the end of the task before, or at the switch into the task itself.
-BEFORE = {
-    "spectral_norm_max": "largest singular value σ_max",
-    "condition_number_max": "condition number",
-    "dormant_max": "share of dormant units",
-    "feature_rank_min": "feature rank",
-    "gradient_diversity_min": "gradient diversity",
-    "policy_entropy": "policy entropy",
-}
+BEFORE = {kind.summary: kind.title for kind in KINDS if kind.summary}
 AT_SWITCH = {
     "probe_actor": "probe of the actor",
     "probe_critic": "probe of the critic",

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from neoteny.agents.continual import CRITIC
-from neoteny.runners.measures.verdicts import RULES, has_drifted
+from neoteny.runners.measures.verdicts import RULES, has_drifted, number
 from neoteny.runners.reports.environment import Environment, means
 from neoteny.runners.reports.figures import Cell, Figure, Line, Panel
 from neoteny.runners.reports.scores import Scores
-from neoteny.runners.reports.sources import Run, number
+from neoteny.runners.reports.sources import Run
 
 NETWORKS = {"actor": "actor", "critic": "critic", "encoder": "shared encoder", "": "worst of all networks"}
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neoteny.runners.measures.verdicts import number
 from neoteny.runners.reports.figures import COLORS, DASHES, Numbers, Style
 from neoteny.runners.reports.plots import short_names
 from neoteny.runners.reports.reference import reference_of, references
 from neoteny.runners.reports.scores import Runs, Scores
-from neoteny.runners.reports.sources import Run, as_rows, find, number
+from neoteny.runners.reports.sources import Run, as_rows, find
 
 #: Curves that are shown at first, beside those of fresh agents.
 SHOWN = 6

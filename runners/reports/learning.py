@@ -8,10 +8,11 @@ import math
 import numpy as np
 
 from neoteny.runners.measures import in_words
+from neoteny.runners.measures.verdicts import number
 from neoteny.runners.reports.environment import Environment, mean, means
 from neoteny.runners.reports.figures import Cell, Figure, Line, Numbers, Panel, estimate, short
 from neoteny.runners.reports.scores import Scores
-from neoteny.runners.reports.sources import Run, number
+from neoteny.runners.reports.sources import Run
 
 #: How much of the way from an untrained agent to the best end of any method is needed for a task to be learned.
 LEARNED = 0.5

@@ -9,11 +9,13 @@ from typing import Any
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Cell
 from neoteny.runners.reports.sources import Run
+from neoteny.runners.runs.answers import in_runs
+from neoteny.runners.runs.folder import MAY_DIFFER
 
 #: Methods that are named before "and … more".
 NAMED = 5
 #: Settings in which runs of one method may differ without being other runs.
-OF_RUN = ("seed", "out", "device", "labels", "threads", "timeout")
+OF_RUN = ("seed", *MAY_DIFFER)
 
 
 def flat(data: Any, prefix: str = "") -> dict[str, str]:
@@ -101,13 +103,7 @@ def methods(env: Environment) -> list[dict[str, Cell]]:
 
 def spans(numbers: list[int]) -> str:
     """Seeds as ``0-4,7``."""
-    found: list[list[int]] = []
-    for value in sorted(numbers):
-        if found and value == found[-1][1] + 1:
-            found[-1][1] = value
-        else:
-            found.append([value, value])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+    return in_runs(sorted(numbers)).replace(" ", "")
 
 
 def command(runs: list[Run]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from neoteny import configs
 from neoteny.configs import ConfigError
+from neoteny.runners.measures.verdicts import number
 from neoteny.runners.reports.scores import Runs, Scores
 
 #: Folders between one that is given and a run's, at most.
@@ -77,14 +78,6 @@ class Run:
     @property
     def unfinished(self) -> bool:
         return len(self.tasks) < (self.wanted or 1)
-
-
-def number(row: Mapping[str, Any], column: str) -> float:
-    """A number of a table; NaN where there is none."""
-    try:
-        return float(row[column])
-    except (KeyError, TypeError, ValueError):
-        return math.nan
 
 
 def find(given: Sequence[Path]) -> dict[Path, list[Run]]:

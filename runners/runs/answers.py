@@ -7,19 +7,12 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
 from neoteny.runners.measures import in_words
-from neoteny.runners.measures.verdicts import Difference, Drift, Row, Verdict, drifts, measure_of, verdicts
+from neoteny.runners.measures.verdicts import SHORT, Difference, Drift, Row, Verdict, drifts, measure_of, verdicts
 
 #: Columns of the terminal, and of what stands before the text.
 WIDTH, INDENT = 80, 15
 #: So many tasks are told apart before "and … more".
 NAMED = 3
-
-SHORT = {
-    "spectral_norm_max": "σ₁",
-    "dormant_max": "dormant units",
-    "feature_rank_min": "feature rank",
-    "gradient_diversity_min": "gradient diversity",
-}
 
 
 def answers(tasks: Sequence[Row], progress: Sequence[Row] = ()) -> list[str]:
@@ -35,7 +28,7 @@ def answers(tasks: Sequence[Row], progress: Sequence[Row] = ()) -> list[str]:
     return [line for heading, text in lines for line in _wrapped(heading, text)]
 
 
-def numbers(tasks: Iterable[int]) -> str:
+def in_runs(tasks: Iterable[int]) -> str:
     """Numbers in order, runs of them shortened: ``1-3, 5``."""
     parts: list[list[int]] = []
     for task in tasks:
@@ -63,7 +56,7 @@ def _learned(tasks: Sequence[Row]) -> Iterable[tuple[str, str]]:
         yield "Learned", f"not known of any task: {unknown}"
         return
     criterion = "more than half of the games solved" if solved else f"{what} higher than at its beginning"
-    which = f" ({numbers(each.task for each in by_kind['learned'])})" if by_kind["learned"] else ""
+    which = f" ({in_runs(each.task for each in by_kind['learned'])})" if by_kind["learned"] else ""
     yield "Learned", f"{len(by_kind['learned'])} of {len(found)} tasks{which}: at its end {criterion}"
     if by_kind["same"]:
         heading = "Not learned" if solved else "No gain"
@@ -71,7 +64,7 @@ def _learned(tasks: Sequence[Row]) -> Iterable[tuple[str, str]]:
     if by_kind["worse"]:
         yield "Worse", _some(by_kind["worse"], lambda each: f"task {each.task} ({_change(each.again or each.change)})")
     if tasks_unknown := by_kind["unknown"]:
-        some = numbers(each.task for each in tasks_unknown)
+        some = in_runs(each.task for each in tasks_unknown)
         yield "Not known", f"task{'s' * (len(tasks_unknown) > 1)} {some}: {unknown}"
     yield from _again([each for each in found if each.again is not None], what)
     yield "How sure", "95 % intervals, from the episodes of this run alone: of one seed. Over seeds: report.py"

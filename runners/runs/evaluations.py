@@ -23,6 +23,7 @@ from neoteny.runners.runs.folder import RunFolder, kept_agent
 from neoteny.runners.runs.loading import LoadedRun
 from neoteny.runners.runs.tables import Table, read_rows
 
+#: What agents that begin every task anew have forgotten.
 FRESH = "Nothing can be: each task has an agent of its own."
 FILE = "evaluations.csv"
 

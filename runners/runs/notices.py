@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from neoteny.envs.backends import choose, time_limit
 from neoteny.runners.experiments import Experiment
-from neoteny.runners.runs.answers import numbers
+from neoteny.runners.runs.answers import in_runs
 
 
 def notices(experiment: Experiment) -> list[str]:
@@ -52,6 +52,6 @@ def _cut(experiment: Experiment) -> Iterable[str]:
 def _listed(groups: Mapping[str, list[int]]) -> str:
     """``x (tasks 1-3, 5); y (task 4)``."""
     return "; ".join(
-        f"{what} (task{'s' * (len(tasks) > 1)} {numbers(index + 1 for index in tasks)})"
+        f"{what} (task{'s' * (len(tasks) > 1)} {in_runs(index + 1 for index in tasks)})"
         for what, tasks in groups.items()
     )

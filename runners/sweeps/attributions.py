@@ -43,7 +43,7 @@ def attributions(plan: Plan, program: Path, jobs: int, done: Sequence[str] | Non
                 found.append((run.folder, task))
     share = max(1, jobs // max(1, len(found)))
     only = ["--only", *wanted.only] if wanted.only else []
-    settings = ["--seeds", str(wanted.seeds), "--jobs", str(share), *only]
+    settings = ["--seeds", str(wanted.seeds), "--jobs", str(share), "--part-of-sweep", *only]
     return [
         Job(
             f"{folder}/attribution/task-{task:04d}",

@@ -12,8 +12,9 @@ from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.attribution import INTERVENTIONS, named
 from neoteny.runners.attribution.reading import areas_of, in_plain_words, of_runs
-from neoteny.runners.attribution.shares import Array, Attribution, attribute
+from neoteny.runners.attribution.shares import Attribution, attribute
 from neoteny.runners.measures import in_words
+from neoteny.runners.reports.environment import mean
 from neoteny.runners.reports.plots import NORM
 from neoteny.runners.reports.reference import FRESH, difference
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
@@ -143,11 +144,6 @@ def _attributed(trials: Trials, task: int | None) -> Attributed | None:
     return Attributed([*chosen], task, measure, attribute(together))
 
 
-def _mean(values: Array) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else np.nan
-
-
 def listed_seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
@@ -159,7 +155,7 @@ def sentences(this: Explanation) -> list[str]:
 
 def _show(values: Scores) -> str:
     """The mean over tasks and seeds with its interval; tasks without a mean return are left out."""
-    known = np.array([_mean(row) for row in values])
+    known = np.array([mean(row) for row in values])
     known = known[np.isfinite(known)]
     if not len(known):
         return "not known"

@@ -11,17 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from neoteny.envs.backends.orphans import PARENT
 from neoteny.runners.measures import in_words
+from neoteny.runners.runs.display import counter
 from neoteny.runners.runs.tables import read_rows
 from neoteny.runners.sweeps.progress import duration
 
@@ -64,13 +57,11 @@ def run_all(jobs: Sequence[Job], at_a_time: int, what: str = "runs") -> list[str
     Raises:
         KeyboardInterrupt: the user has stopped it; what has not begun does not begin, what runs is told to stop.
     """
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True, soft_wrap=True)
     failed: list[str] = []
     running: set[subprocess.Popen[str]] = set()
     began = time.monotonic()
     pool = ThreadPoolExecutor(at_a_time)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with counter(what, Console(stderr=True, soft_wrap=True)) as progress:
         bar = progress.add_task("", total=len(jobs))
         futures = {pool.submit(job.run, running): job for job in jobs}
         try:

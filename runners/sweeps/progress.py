@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from neoteny.configs import ConfigError
 from neoteny.runners.experiments import Experiment, PlannedRun
 from neoteny.runners.experiments.experiment import short
-from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.folder import compare
-from neoteny.runners.runs.tables import is_sealed
+from neoteny.runners.runs.recovery import NOTHING, recover
+from neoteny.runners.runs.tables import read_rows
 
 
 class Progress(NamedTuple):
@@ -20,13 +21,15 @@ class Progress(NamedTuple):
 
     Attributes:
         run: the run.
-        step: environment steps done, those of the last checkpoint.
+        begun: there is something of it.
+        step: environment steps done, those of the last checkpoint that is whole.
         steps: of the whole run.
         complete: nothing is left to do.
         rate: environment steps per second of runs like this; None if there are none.
     """
 
     run: PlannedRun
+    begun: bool
     step: int
     steps: int
     complete: bool
@@ -34,7 +37,7 @@ class Progress(NamedTuple):
 
     @property
     def state(self) -> str:
-        return "complete" if self.complete else "begun" if self.step else "missing"
+        return "complete" if self.complete else "begun" if self.begun else "missing"
 
     @property
     def seconds(self) -> float | None:
@@ -54,38 +57,36 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
     found = []
     for run in runs:
         experiment = run.experiment
-        state, whole = _last(experiment)
+        begun = (experiment.folder / "config.yaml").exists()
+        segment, step = _last(experiment) if begun else (-1, 0)
         segments = experiment.segments
-        complete = whole and state["segment"] == len(segments) - 1 and not experiment.run.evaluate_all
+        complete = segment == len(segments) - 1 and not experiment.run.evaluate_all
         env = experiment.folder.parents[1]
         if env not in rates:
             rates[env] = measured_rates(env)
         steps = sum(segment.steps for segment in segments)
         rate = None if complete else _rate(rates[env], experiment)
-        found.append(Progress(run, state.get("step", 0), steps, complete, rate))
+        found.append(Progress(run, begun, step, steps, complete, rate))
     return found
 
 
-def _last(experiment: Experiment) -> tuple[dict[str, Any], bool]:
-    """What the last checkpoint was taken with, and whether agent and tables are what they were then."""
-    folder = experiment.folder
-    if not (folder / "config.yaml").exists():
-        return {}, False
-    compare(folder, experiment.plain)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state = checkpoints.last() or {}
-    tables = state.get("tables", {}).items()
-    whole = bool(state) and checkpoints.is_whole(state) and all(is_sealed(folder / name, seal) for name, seal in tables)
-    return state, whole
+def _last(experiment: Experiment) -> tuple[int, int]:
+    """The segment and the step that the run would go on from; (-1, 0) where nothing is whole, which it will say."""
+    compare(experiment.folder, experiment.plain)
+    try:
+        state, _ = recover(experiment.folder)
+    except ConfigError:
+        state = NOTHING
+    return state["segment"], state["step"]
 
 
 def measured_rates(env: Path) -> dict[str, float]:
     """Environment steps per second, the median over tasks and seeds, of each folder of runs in ``env``."""
     rates: dict[str, list[float]] = {}
     for file in env.glob("*/seed-*/tasks.csv"):
-        with file.open(newline="") as lines:
-            speeds = [float(row["steps_per_second"]) for row in csv.DictReader(lines)]
-        rates.setdefault(file.parents[1].name, []).extend(speeds)
+        rates.setdefault(file.parents[1].name, []).extend(
+            float(row["steps_per_second"]) for row in read_rows(file, sys.maxsize)
+        )
     return {name: statistics.median(speeds) for name, speeds in rates.items() if speeds}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from neoteny.runners.runs.answers import answers, numbers
+from neoteny.runners.runs.answers import answers, in_runs
 
 
 def visit(task, begin=0.1, final=0.5, error=0.05, name=None, **more):
@@ -23,9 +23,9 @@ def test_it_says_what_was_learned_what_drifted_and_how_sure_that_is():
         "No gain:       task 2 (0.1 → 0.1: +0 [-0.14, 0.14])",
         "How sure:      95 % intervals, from the episodes of this run alone: of one seed.",
         "               Over seeds: report.py",
-        "Drift:         σ₁ since task 4 (worse by half than at the end of task 1, or 10 %",
-        "               more dormant). From there to the end of task 4: σ₁ 1.2 → 6.3",
-        "               (actor: action_net)",
+        "Drift:         σ_max since task 4 (worse by half than at the end of task 1, or",
+        "               10 % more dormant). From there to the end of task 4: σ_max",
+        "               1.2 → 6.3 (actor: action_net)",
     ]
 
 
@@ -62,6 +62,6 @@ def test_a_hundred_tasks_with_long_names_stay_short():
 
 
 def test_numbers_are_shortened():
-    assert numbers([1, 2, 3, 5, 7, 8]) == "1-3, 5, 7-8"
-    assert numbers([4]) == "4"
-    assert numbers([]) == ""
+    assert in_runs([1, 2, 3, 5, 7, 8]) == "1-3, 5, 7-8"
+    assert in_runs([4]) == "4"
+    assert in_runs([]) == ""

@@ -51,6 +51,9 @@ def test_states_and_times(tmp_path: Path) -> None:
     assert describe(found[:1], 2) == "1 runs: 1 complete, 0 begun, 0 missing"
     (none.experiment.folder / "checkpoints/segment-0002.safetensors").unlink()
     assert progress_of(plan.runs)[0].state == "begun"  # and continual_rl.py says what is damaged
+    with (none_1.experiment.folder / "tasks.csv").open("a") as table:
+        table.write("1,")  # a row that was not written to its end
+    assert progress_of(plan.runs)[1].seconds == 20_000 / 500
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -79,6 +82,7 @@ def test_attributions_that_are_missing(tmp_path: Path) -> None:
         "2",
         "--jobs",
         "2",
+        "--part-of-sweep",
         "--only",
         "heads",
     ]
