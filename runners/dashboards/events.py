@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 from neoteny.agents.durable import sync
 from neoteny.runners.dashboards.hparams import end_of, summary_of
 from neoteny.runners.dashboards.layout import charts_of, page
+
+#: TensorBoard's files, read in the order of their names: a time in seconds, then host, process and number.
+FILES = "events.out.tfevents.*"
 
 
 class Events(TensorBoardOutputFormat):
@@ -30,6 +34,7 @@ class Events(TensorBoardOutputFormat):
 
     def __init__(self, folder: Path, until: int, charts: Iterable[str] = ()):
         self._folder = folder
+        _let_a_new_one_be_last(folder)
         self.writer = SummaryWriter(str(folder), purge_step=until + 1)
         self._is_closed = False
         self._seen: set[str] = set()
@@ -52,7 +57,7 @@ class Events(TensorBoardOutputFormat):
     def sync(self) -> None:
         """Wait until all events are on disk."""
         self.writer.flush()
-        for file in self._folder.glob("events.out.tfevents.*"):
+        for file in self._folder.glob(FILES):
             sync(file)
         sync(self._folder)
 
@@ -67,3 +72,15 @@ class Events(TensorBoardOutputFormat):
     def _add(self, summary: Any) -> None:
         assert self.writer.file_writer is not None
         self.writer.file_writer.add_summary(summary)
+
+
+def _let_a_new_one_be_last(folder: Path) -> None:
+    """Rename the files that were made in this second, or by a clock that has been set back since.
+
+    What is read last declares void what was cut off; read first, it would void what is to stay.
+    """
+    files = sorted(folder.glob(FILES))
+    for latest, file in enumerate(files, int(time.time()) - len(files)):
+        *kind, stamp, rest = file.name.split(".", 4)
+        if stamp.isdecimal() and int(stamp) > latest:
+            file.rename(file.with_name(".".join([*kind, f"{latest:010d}", rest])))

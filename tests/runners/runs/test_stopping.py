@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -118,18 +119,24 @@ def children_of(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_deaf_to_ctrl_c(pid: int) -> bool:
+    ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return ignored is not None and bool(int(ignored[1], 16) & 1 << (signal.SIGINT - 1))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end processes with their parent")
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path / "slow.yaml").write_text("tasks: [{env: CartPole-v1, steps: 1000000, backend: async}]\n")
-    argv = ["--env", str(tmp_path / "slow.yaml"), *SMALL, *ON_POLICY, "--out", str(tmp_path / "runs")]
+    long = ["--segment-steps", "1000000"]
+    argv = ["--env", str(tmp_path / "slow.yaml"), *SMALL, *ON_POLICY, *long, "--out", str(tmp_path / "runs")]
     process = start(argv)
-    while not [*tmp_path.rglob("segment-*.json")]:
-        time.sleep(0.05)
-        assert process.poll() is None, process.communicate()
     workers: list[int] = []
-    while len(workers) < 4:  # those of the next segment are being begun
+    while len(workers) < 4 or not all(map(is_deaf_to_ctrl_c, workers)):
         workers = children_of(process.pid)
         assert process.poll() is None, process.communicate()
+    time.sleep(0.2)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # busy: it does not see its pipe close
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 5

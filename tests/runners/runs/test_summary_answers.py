@@ -24,8 +24,8 @@ def test_it_says_what_was_learned_what_drifted_and_how_sure_that_is():
         "How sure:      95 % intervals, from the episodes of this run alone: of one seed.",
         "               Over seeds: report.py",
         "Drift:         σ_max since task 4 (worse by half than at the end of task 1, or",
-        "               10 % more dormant). From there to the end of task 4: σ_max",
-        "               1.2 → 6.3 (actor: action_net)",
+        "               10 % more dormant). From there to the end of task 4: σ_max 1.2 →",
+        "               6.3 (actor: action_net)",
     ]
 
 
