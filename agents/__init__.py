@@ -1,8 +1,9 @@
 """Continual learning agents: stable-baselines3's algorithms with plasticity methods."""
 
+from neoteny.agents.attached import Attached, NonFiniteError
 from neoteny.agents.checkpoint import CheckpointError
 from neoteny.agents.config import AgentConfig, Network, Normalize, OffPolicyConfig
-from neoteny.agents.continual import Continual, NonFiniteError
+from neoteny.agents.continual import Continual
 from neoteny.agents.derived import config_of
 from neoteny.agents.dqn import DQN, DQNAtSwitch, DQNConfig
 from neoteny.agents.encoders import CellsAndWords, CellsAndWordsGRU, SmallCNN, encoder_for
@@ -17,7 +18,7 @@ from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 AGENTS: dict[str, type[Continual]] = {"ppo": PPO, "dqn": DQN, "sac": SAC, "recurrent-ppo": RecurrentPPO}
 
 __all__ = [
-    "AGENTS", "DQN", "PPO", "SAC", "ActorCritic", "AgentConfig", "AtSwitch", "CellsAndWords", "CellsAndWordsGRU",
+    "AGENTS", "DQN", "PPO", "SAC", "ActorCritic", "AgentConfig", "AtSwitch", "Attached", "CellsAndWords", "CellsAndWordsGRU",
     "CheckpointError", "Continual",
     "DQNAtSwitch", "DQNConfig", "Encoded", "Network", "NonFiniteError", "Normalize", "OffPolicyConfig",
     "OneHot", "PPOConfig", "QPolicy", "RecurrentActorCritic", "RecurrentNetwork", "RecurrentPPO", "RecurrentPPOConfig",

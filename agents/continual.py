@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import inspect
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -18,14 +15,11 @@ from stable_baselines3.common.type_aliases import GymEnv
 from torch import nn
 
 from neoteny.agents import normalization
+from neoteny.agents.attached import Attached, Reg
 from neoteny.agents.replay import choose_class, count_from_empty
-from neoteny.agents.saving import TRANSIENT, Reg, Saved
+from neoteny.agents.saving import TRANSIENT, Saved
 from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 from neoteny.agents.tasks import FollowsTasks
-from neoteny.plasticity import Handle, Method
-from neoteny.plasticity.optimizers import Prepared
-from neoteny.plasticity.seeding import own_seed
-from neoteny.plasticity.survey import share, survey
 
 #: Layers with one of these parts in their dotted name belong to the critic, all others to the actor, including a shared
 #: encoder.
@@ -40,11 +34,7 @@ OUTPUTS = re.compile(
 )
 
 
-class NonFiniteError(RuntimeError):
-    """Training has diverged: a loss or a weight is not finite."""
-
-
-class Continual(FollowsTasks, Saved):
+class Continual(Attached, FollowsTasks, Saved):
     """Mixin that adds plasticity methods, settings for task switches, and safe saving to an algorithm: ``class
     PPO(Continual, sb3.PPO)``.
 
@@ -89,7 +79,7 @@ class Continual(FollowsTasks, Saved):
             self._arguments.pop(transient, None)
         self.reg = reg
         self.methods = {}
-        self._handles: list[Handle] = []
+        self._handles = []
         if not isinstance(at_switch, AtSwitch):
             general = ReplayAtSwitch if isinstance(self, OffPolicyAlgorithm) else AtSwitch
             at_switch = (self.SwitchPolicy or general)(**(at_switch or {}))
@@ -109,58 +99,8 @@ class Continual(FollowsTasks, Saved):
         if isinstance(self, OffPolicyAlgorithm):
             choose_class(self)
         super()._setup_model()  # type: ignore[safe-super]  # the algorithm's
-        for name, optimizer in self.optimizers().items():
-            if isinstance(optimizer, Prepared):
-                seed = own_seed(name, self.seed or 0)
-                optimizer.prepare(self.policy, seed=seed, output_layers=self._heads_of(optimizer))
+        self._prepare_optimizers()
         self._attach_methods()
-
-    def _attach_methods(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self.methods = [], {}
-        roles = {"all": self.reg} if isinstance(self.reg, Method) else dict(self.reg or {})
-        if unknown := sorted(roles.keys() - {"all", "actor", "critic"}):
-            raise ValueError(f"reg: {unknown[0]!r} is no role; the roles are actor and critic")
-        if any(roles.values()) and not self.optimizers():
-            raise ValueError(
-                f"reg: {type(self).__name__} learns without an optimizer; methods act when an optimizer steps"
-            )
-        for role, template in roles.items():
-            if template is None:
-                continue
-            for name, optimizer in self.optimizers().items():
-                names = {n for n, m in self.policy.named_modules() if self._trains(optimizer, m)}
-                if any(self._plays(role, name) for name in names):
-                    method = copy.deepcopy(template)
-                    handle = method.attach(
-                        self.policy,
-                        optimizer,
-                        seed=own_seed(f"{role}{name}", self.seed or 0),
-                        only=functools.partial(self._plays, role),
-                        output_layers=self._heads_of(optimizer),
-                    )
-                    self._handles.append(handle)
-                    self.methods[f"{role}{name}"] = method
-        if self.reg is not None and roles and not self.methods and any(roles.values()):
-            raise ValueError(f"reg: this agent has no weights in the roles {', '.join(roles)}")
-
-    def _plays(self, role: str, name: str) -> bool:
-        """Whether the layer ``name`` is in ``role``; also one that is added later."""
-        return role in ("all", self.role(name))
-
-    @staticmethod
-    def _trains(optimizer: torch.optim.Optimizer, module: nn.Module) -> bool:
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return any(id(p) in held for p in module.parameters(recurse=False))
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimizers of the policy's networks: ``{"": …}`` if there is one, else ``{".actor": …, …}``."""
-        return {
-            f".{name}" if name else "": optimizer
-            for name, module in self.policy.named_modules()
-            if isinstance(optimizer := getattr(module, "optimizer", None), torch.optim.Optimizer)
-        }
 
     @property
     def updates(self) -> str:
@@ -171,24 +111,6 @@ class Continual(FollowsTasks, Saved):
         """The role, ``actor`` or ``critic``, of the layer with this dotted name. Override for other naming schemes."""
         return "critic" if CRITIC.search(name) else "actor"
 
-    def coverage(self) -> dict[str, str]:
-        """What the methods do with each matrix that the agent trains, by name.
-
-        See :meth:`neoteny.plasticity.Method.coverage`; ``no method`` for a role that has none.
-        """
-        found = dict.fromkeys(self._sizes(), "no method")
-        for method in self.methods.values():
-            found |= method.coverage()
-        return found
-
-    def acted_on(self) -> float:
-        """The share of the weights in trained matrices that a method acts on."""
-        return share(self._sizes(), self.coverage())
-
-    def _sizes(self) -> dict[str, int]:
-        surveys = [survey(self.policy, optimizer, "include") for optimizer in self.optimizers().values()]
-        return {name: size for found in surveys for name, size in found.sizes().items()}
-
     def heads(self) -> set[str]:
         """The dotted names of the policy's output layers, for ``heads: exempt``. Override for other naming schemes.
 
@@ -198,17 +120,6 @@ class Continual(FollowsTasks, Saved):
         layers = [name for name, module in self.policy.named_modules() if isinstance(module, nn.Linear)]
         last = {match[1]: name for name in layers if (match := OUTPUTS.fullmatch(name))}
         return set(last.values())
-
-    def _heads_of(self, optimizer: torch.optim.Optimizer) -> set[str] | None:
-        """Those of :meth:`heads` that ``optimizer`` trains; None if there is none.
-
-        Raises:
-            ValueError: :meth:`heads` names a layer that the policy does not have.
-        """
-        layers, heads = dict(self.policy.named_modules()), self.heads()
-        if unknown := sorted(heads - layers.keys()):
-            raise ValueError(f"heads(): the policy has no layer {unknown[0]!r}")
-        return {name for name in heads if self._trains(optimizer, layers[name])} or None
 
     def on_switch(self) -> None:
         """Handle a task switch: apply ``at_switch``, then call the methods' ``on_switch``."""
@@ -236,18 +147,8 @@ class Continual(FollowsTasks, Saved):
         self.replay_buffer.reset()
         count_from_empty(self)
 
-    def check_finite(self) -> None:
-        """Raises:
-        NonFiniteError: a logged loss or a weight is not finite. The message says which, and after how many steps.
-        """
-        place = f"after {self.num_timesteps} environment steps and {getattr(self, '_n_updates', 0)} epochs of updates"
-        logged = self.logger.name_to_value if hasattr(self, "_logger") else {}
-        for key, value in logged.items():
-            if "loss" in key and not math.isfinite(value):
-                raise NonFiniteError(f"{key} is {value} {place}")
-        parameters = dict(self.policy.named_parameters())
-        norms = torch.stack([n.float() for n in torch._foreach_norm(list(parameters.values()))])
-        if not torch.isfinite(norms.sum()):
-            bad = [name for name, p in parameters.items() if not torch.isfinite(p).all()]
-            if bad:
-                raise NonFiniteError(f"weights of {', '.join(bad[:3])} are not finite {place}")
+    def _logged(self) -> Mapping[str, float]:
+        return self.logger.name_to_value if hasattr(self, "_logger") else {}
+
+    def _place(self) -> str:
+        return f"after {self.num_timesteps} environment steps and {getattr(self, '_n_updates', 0)} epochs of updates"

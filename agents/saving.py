@@ -15,14 +15,12 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_device
 
 from neoteny.agents import checkpoint, normalization
+from neoteny.agents.attached import Reg
 from neoteny.agents.bounds import Bounded
 from neoteny.agents.checkpoint import CheckpointError
 from neoteny.agents.replay import filled, refill
 from neoteny.agents.switch import AtSwitch
 from neoteny.plasticity import Method
-
-#: One method for the whole agent, or one per role; None or a missing role for no method.
-Reg = Method | Mapping[str, Method | None] | None
 
 #: The required entries of a file, see :meth:`Saved.save`, and what they are.
 RECORD: dict[str, type | tuple[type, ...]] = {

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 FOLDER = Path(__file__).parent
 
 #: A user's class may be named in place of a preset; it then is the value of this setting.
-CLASS_SETTINGS = {"agents": "algorithm", "regs": "method"}
+CLASS_SETTINGS = {"agents": "algorithm", "regs": "method", "changes": "change", "nets": "network"}
 
 T = TypeVar("T")
 

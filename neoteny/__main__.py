@@ -16,6 +16,7 @@ import neoteny
 #: By name, the module whose ``main`` is run, and what it does.
 COMMANDS = {
     "train": ("neoteny.runners.continual_rl", "train one agent on a sequence of tasks"),
+    "supervise": ("neoteny.runners.continual_supervised", "train one network on a sequence of supervised tasks"),
     "sweep": ("neoteny.runners.sweep", "run methods × seeds, several at a time"),
     "evaluate": ("neoteny.runners.evaluate", "evaluate an agent of a run on the run's tasks"),
     "report": ("neoteny.runners.report", "make a page, plots and tables from runs"),

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.runners.experiments import Experiment, read_experiment
+from neoteny.runners.experiments import AnyExperiment, read_any
 from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.lock import Lock, holder
@@ -42,7 +42,7 @@ def examine(folder: Path) -> Finding:
     if by := holder(folder):
         return Finding("running", by)
     try:
-        experiment = read_experiment(folder)
+        experiment = read_any(folder)
         found = recover(folder)
     except ConfigError as error:
         return Finding("cannot go on", str(error).removeprefix("--out: "))
@@ -54,7 +54,7 @@ def examine(folder: Path) -> Finding:
     return Finding("finished", "") if done == len(experiment.segments) else Finding("can go on", goes_on)
 
 
-def _goes_on(experiment: Experiment, found: Recovery) -> str:
+def _goes_on(experiment: AnyExperiment, found: Recovery) -> str:
     """Where the run would go on."""
     total = sum(segment.steps for segment in experiment.segments)
     if found.state["segment"] < 0:

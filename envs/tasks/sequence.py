@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from neoteny import configs
 from neoteny.envs.tasks import labels
-from neoteny.envs.tasks.task import STRICT, Segment, Task, Visit
+from neoteny.envs.tasks.task import STRICT, Segment, Task, Visit, segments_of
 
 #: An agent can be trained on so many tasks, one after the other; an endless sequence has more.
 MOST_VISITS = 10_000
@@ -159,13 +159,8 @@ class TaskSequence:
         """
         index = 0
         for visit_index in itertools.count() if self.length is None else range(self.length):
-            visit = self.visit(visit_index)
-            total = -(-visit.task.steps // multiple_of)
-            most = max(1, longest // multiple_of) if longest else total
-            for done in range(0, total, most):
-                rollouts = min(most, total - done)
-                last = done + rollouts == total
-                yield Segment(index, visit, rollouts * multiple_of, last, done * multiple_of)
+            for segment in segments_of(self.visit(visit_index), index, longest, multiple_of):
+                yield segment
                 index += 1
 
     def segments(self, longest: int | None = None, multiple_of: int = 1) -> list[Segment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -83,3 +84,20 @@ class Segment:
         """The seed of this segment, for environments and agent: of the run's seed, the position and the trial only."""
         entropy = [run_seed, self.visit.index, self.index, *([self.trial] if self.trial else [])]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
+
+
+def segments_of(visit: Visit, index: int, longest: int | None = None, multiple_of: int = 1) -> Iterator[Segment]:
+    """A visit as parts of at most ``longest`` steps, each a multiple of ``multiple_of``.
+
+    Args:
+        visit: what is split.
+        index: of the first part.
+        longest: steps; None for one part.
+        multiple_of: the steps of one rollout, to which every length is rounded up.
+    """
+    total = -(-visit.task.steps // multiple_of)
+    most = max(1, longest // multiple_of) if longest else total
+    for number, done in enumerate(range(0, total, most)):
+        rollouts = min(most, total - done)
+        last = done + rollouts == total
+        yield Segment(index + number, visit, rollouts * multiple_of, last, done * multiple_of)

@@ -56,16 +56,22 @@ def learned(tasks: Sequence[Row]) -> str:
     kept = {title: cells for title, cells in columns.items() if set(cells) != {"–"}}
     notes = [f"{numbered(row)}: {row['note']}." for row in tasks if row.get("note")]
     count = sum(verdict.kind == "learned" for verdict in found)
-    return "\n\n".join([f"{count} of {len(found)} tasks learned.", _table(kept), SURE[measure == "success"], *notes])
+    return "\n\n".join(
+        [f"{count} of {len(found)} tasks learned.", _table(kept), SURE[measure if measure in SURE else ""], *notes]
+    )
 
 
 KINDS = {"learned": "yes", "same": "no", "worse": "no, worse", "unknown": "not known"}
-#: What the verdicts are by; of tasks that can be solved in the second place.
-SURE = (
-    "Learned: the end is above the beginning, by a 95 % interval of this one run's episodes. Over seeds: report.py.",
-    "Learned: more than half of the games at its end are solved, by a 95 % interval of this one run's games. Over "
+#: What the verdicts are by, of measures with a level and of others.
+SURE = {
+    "": "Learned: the end is above the beginning, by a 95 % interval of this one run's episodes. Over seeds: "
+    "report.py.",
+    "success": "Learned: more than half of the games at its end are solved, by a 95 % interval of this one run's "
+    "games. Over seeds: report.py.",
+    "accuracy": "Learned: more than 90 % of the training examples are right at its end, by a 95 % interval. Over "
     "seeds: report.py.",
-)
+    "r_squared": "Learned: the end is above the beginning, by a 95 % interval of the examples. Over seeds: report.py.",
+}
 
 
 def _change(change: Difference) -> str:

@@ -11,6 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from neoteny.runners.measures import HEADLINES, in_words
+from neoteny.runners.measures.visit import OF_EXAMPLES
 
 #: The settings that are shown first.
 FIRST = ("agent", "env", "method", "seed", "strength")
@@ -59,12 +60,13 @@ def _summary(*contents: tuple[str, dict[str, Any]]) -> Summary:
 
 def metrics_of(plain: Mapping[str, Any]) -> dict[str, str]:
     """What a run comes to: how the columns are called, by tag. ``plain`` as in :func:`hparams_of`."""
-    measures = dict.fromkeys((HEADLINES[plain["env"]["score"]], "return"))
+    headline = HEADLINES[plain["env"]["score"]]
+    measures = dict.fromkeys([headline, *(["return"] if headline not in OF_EXAMPLES else [])])
     found = {}
     for name in measures:
         found[f"overall/{name}_mean"] = f"{in_words(name)}, mean over tasks"
         found[f"overall/{name}_final"] = f"{in_words(name)} at a task's end, mean over tasks"
-    if plain["evaluate_all"]:
+    if plain.get("evaluate_all"):
         found["transfer/forgetting"] = "forgetting"
     return found | {
         "overall/spectral_norm_max": "σ_max at the end",
@@ -85,6 +87,7 @@ def hparams_of(plain: Mapping[str, Any]) -> dict[str, str | float]:
     """
     agent, labels = plain["agent"], plain["labels"]
     network = agent.get("network") or {}
+    hidden = network.get("hidden", "") if isinstance(network, Mapping) else agent.get("hidden", "")
     return {
         "env": labels["env"],
         "agent": labels["agent"],
@@ -95,7 +98,7 @@ def hparams_of(plain: Mapping[str, Any]) -> dict[str, str | float]:
         "num_envs": agent.get("num_envs", 0),
         "batch_size": _number(agent.get("batch_size")),
         "gamma": _number(agent.get("gamma")),
-        "hidden": str(network.get("hidden", "")) if isinstance(network, Mapping) else "",
+        "hidden": str(hidden),
         "fresh": str(plain["fresh"]),
     }
 

@@ -34,7 +34,9 @@ LAYERS = {
     "update_ratio": "‖ΔW‖/‖W‖ of each layer by the updates on one rollout",
 }
 
-NETWORKS = {"actor": "actor", "critic": "critic", "encoder": "shared encoder"}
+NETWORKS = {"actor": "actor", "critic": "critic", "encoder": "shared encoder", "network": "network"}
+#: The places of their charts. A run has either the last or some of the others.
+PLACES = {"actor": 0, "critic": 1, "encoder": 2, "network": 0}
 
 #: The regular expression of each chart's tags, by category and title. They are the same for every agent, so that runs
 #: of different agents share the page: TensorBoard joins charts that are equal. No two have the same title.
@@ -44,15 +46,17 @@ CHARTS: dict[str, dict[str, str]] = {
         "Score, a line for each task": r"score/\d.*",
         "Return, a line for each task": r"return/\d.*",
         "Reward per step, a line for each task": r"reward_rate/\d.*",
+        "Accuracy, a line for each task": r"accuracy/\d.*",
+        "R², a line for each task": r"r_squared/\d.*",
         "Return of all episodes that ended of late, the short ones first": "rollout/return_of_ended",
         "Which task it is at (0: the first)": "task/index",
         "Entropy of the policy: does it still explore?": "policy/entropy",
     },
     **{
-        f"{number} · Can the {name} still learn?": {
+        f"{2 + PLACES[network]} · Can the {name} still learn?": {
             f"{name.capitalize()}: {what}": health(network, tag) for tag, what in HEALTH.items()
         }
-        for number, (network, name) in enumerate(NETWORKS.items(), 2)
+        for network, name in NETWORKS.items()
     },
     "5 · What has it kept of the tasks before?": {
         "Success in each task, after each": r"evaluation/success/\d.*",
@@ -69,10 +73,10 @@ CHARTS: dict[str, dict[str, str]] = {
         "Steps until it first solves the task": "switch/first_success",
     },
     **{
-        f"{number} · The {name}, layer by layer": {
+        f"{7 + PLACES[network]} · The {name}, layer by layer": {
             f"{name.capitalize()}: {what}": f"{network}_layers/{group}/.*" for group, what in LAYERS.items()
         }
-        for number, (network, name) in enumerate(NETWORKS.items(), 7)
+        for network, name in NETWORKS.items()
     },
 }
 

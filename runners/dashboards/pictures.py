@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from neoteny.runners.dashboards.layout import health
-from neoteny.runners.measures import in_words
+from neoteny.runners.measures import in_words, logged, steps_of
 from neoteny.runners.measures.verdicts import Row, number
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 #: The colour of each network, the same in every panel.
-COLORS = {"actor": "C0", "critic": "C3", "encoder": "C2"}
+COLORS = {"actor": "C0", "critic": "C3", "encoder": "C2", "network": "C0"}
 #: The panels below the learning curve: what is in them, of :data:`HEALTH`, and whether the axis is logarithmic.
 PANELS = (
     ("σ_max", "spectral_norm_max", True),
@@ -45,7 +45,7 @@ def draw_story(progress: Sequence[Row], tasks: Sequence[Row], headline: str, tit
     steps = np.array([int(row["step"]) for row in progress])
     found = [(what, networks(progress, column), log) for what, column, log in PANELS]
     entropy = {"": column_of(progress, "policy/entropy")}
-    curve = {"": column_of(progress, f"rollout/{headline}")}
+    curve = {"": column_of(progress, logged(headline))}
     what = in_words(headline)
     if headline == "return" and not np.isfinite(curve[""]).any():
         curve, what = {"": column_of(progress, "rollout/return_of_ended")}, "return of episodes\nthat ended of late"
@@ -62,7 +62,7 @@ def draw_story(progress: Sequence[Row], tasks: Sequence[Row], headline: str, tit
         axis.set_ylabel(label, fontsize=8)
         axis.tick_params(labelsize=8)
     names(axes[0], tasks)
-    axes[-1].set_xlabel("environment steps", fontsize=8)
+    axes[-1].set_xlabel(steps_of(headline), fontsize=8)
     axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.suptitle(title, fontsize=9)
     return pixels(figure)

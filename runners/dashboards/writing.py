@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.logger import Image, Logger, TensorBoardOutputFormat
 from torch import Tensor
 
-from neoteny.agents import Continual
+from neoteny.agents.attached import Attached
 from neoteny.runners.dashboards.answers import drifts, learned, overall
 from neoteny.runners.dashboards.mirror import Mirror
 from neoteny.runners.dashboards.pictures import draw_story
@@ -36,7 +36,7 @@ def numbered(index: int, label: str) -> str:
     return f"{index + 1:02d} {label}"
 
 
-def record_look(logger: Logger, agent: Continual, found: Mapping[str, float], spectra: Mapping[str, Tensor]) -> None:
+def record_look(logger: Logger, agent: Attached, found: Mapping[str, float], spectra: Mapping[str, Tensor]) -> None:
     """Log what was read of an agent's networks.
 
     What is of a layer has its network before it on dashboards, ``actor_layers/spectral_norm/<layer>``, and is

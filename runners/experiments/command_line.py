@@ -12,12 +12,10 @@ from typing import Any, NoReturn
 import yaml
 
 from neoteny import configs
-from neoteny.agents import config_of
 from neoteny.configs import ConfigError
-from neoteny.plasticity import METHODS, Method
 from neoteny.runners.experiments import regs
-from neoteny.runners.experiments.compose import KINDS, compose, find_agent, load_presets
-from neoteny.runners.experiments.experiment import Experiment, Run, plain
+from neoteny.runners.experiments.base import plain
+from neoteny.runners.experiments.program import REINFORCEMENT, Program
 
 
 def parse_value(text: str) -> Any:
@@ -102,13 +100,16 @@ def parser_of(prog: str, doc: str | None, more: str = "") -> Parser:
     )
 
 
-def parse(argv: Sequence[str], description: str = "", prog: str | None = None) -> tuple[Experiment, argparse.Namespace]:
+def parse(
+    argv: Sequence[str], description: str = "", prog: str | None = None, program: Program = REINFORCEMENT
+) -> tuple[Any, argparse.Namespace]:
     """The experiment that a command line describes. Exits with code 2 on a wrong one, and 0 on ``--help``.
 
     Args:
         argv: the words after the program's name.
         description: of the program, for ``--help``.
         prog: what the program is called; by default, as it was started.
+        program: whose command line it is.
     """
     configs.import_from_here()
     parser = Parser(
@@ -117,69 +118,66 @@ def parse(argv: Sequence[str], description: str = "", prog: str | None = None) -
         allow_abbrev=False,
         add_help=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog="Every setting of the chosen env, agent and reg can be replaced: --reg.strength 3e-4, "
-        "--agent.network.hidden '[128, 128]', --reg.critic.strength 0, --env.cycles 3. "
+        epilog=f"Every setting of the chosen {listed(program.kinds)} can be replaced: --reg.strength 3e-4, "
+        f"{program.examples}. "
         "Methods joined by + go by their names: --reg spectral+l2-init --reg.methods.spectral.strength 3e-4.",
     )
-    presets = _add_presets(parser, argv)
+    presets = _add_presets(parser, argv, program)
     parser.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS, help="show this and exit")
     try:
         for kind, (name, settings) in presets.items():
-            _add_overrides(parser, kind, name, settings)
-        _add_run(parser)
+            _add_overrides(parser, kind, name, settings, program)
+        _add_run(parser, program)
         if {"-h", "--help"} & set(argv):
             parser.print_help()
             parser.exit(0)
         options, rest = parser.parse_known_args(list(argv))
         overrides = {key: value for key, value in vars(options).items() if "." in key}
-        overrides |= _free_overrides(parser, rest)
-        if options.num_envs is not None:
-            overrides["agent.num_envs"] = options.num_envs
-        run = {f.name: getattr(options, f.name) for f in dataclasses.fields(Run)}
-        experiment = compose(presets, overrides, run, options.steps_per_task, options.num_tasks)
+        overrides |= _free_overrides(parser, rest, program)
+        run = {f.name: getattr(options, f.name) for f in dataclasses.fields(program.run)}
+        more = {option.name: getattr(options, option.name) for option in program.options}
+        experiment = program.compose(presets, overrides, run, more)
         experiment.check()
     except ConfigError as error:
-        options_named = r"^(?:--\.|(?=steps_per_task:|num_tasks:))(\w+)"
+        own = "".join(f"|(?={option.name}:)" for option in program.options)
+        options_named = rf"^(?:--\.{own})(\w+)"
         message = re.sub(options_named, lambda m: f"--{m[1].replace('_', '-')}", str(error), flags=re.MULTILINE)
         parser.exit(2, "".join(f"{parser.prog}: {line}\n" for line in message.splitlines()))
     return experiment, options
 
 
-def _add_presets(parser: Parser, argv: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]]:
-    group = parser.add_argument_group(
-        "what to run (a name from configs/, or the path of a .yaml file; agent and reg also as module:Class)"
-    )
-    defaults = {"env": "minigrid-seq", "agent": "ppo", "reg": "none"}
-    texts = {"env": "the task sequence", "agent": "who learns", "reg": "the plasticity method, or several joined by +"}
-    for kind in KINDS:
-        known = ", ".join(configs.names(f"{kind}s"))
-        group.add_argument(f"--{kind}", default=defaults[kind], metavar="NAME", help=f"{texts[kind]}: {known};")
+def listed(words: Sequence[str]) -> str:
+    """``env, agent and reg``."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _add_presets(parser: Parser, argv: Sequence[str], program: Program) -> dict[str, tuple[str, dict[str, Any]]]:
+    group = parser.add_argument_group(f"what to run (a name from configs/, or {program.names_also})")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for kind in KINDS:
-        early.add_argument(f"--{kind}", default=defaults[kind])
+    for kind, (folder, default, text) in program.choices.items():
+        known = ", ".join(configs.names(folder))
+        group.add_argument(f"--{kind}", default=default, metavar="NAME", help=f"{text}: {known};")
+        early.add_argument(f"--{kind}", default=default)
     try:
         chosen, _ = early.parse_known_args(list(argv))
-        return load_presets({kind: getattr(chosen, kind) for kind in KINDS})
+        return program.load({kind: getattr(chosen, kind) for kind in program.kinds})
     except (ConfigError, argparse.ArgumentError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
-def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any]) -> None:
+def _add_overrides(parser: Parser, kind: str, name: str, settings: dict[str, Any], program: Program) -> None:
     """An option for every setting of the chosen agent or method, so that --help lists them."""
     if kind.startswith("reg"):
         _add_of_agent(parser, kind, name, settings)
     parts = settings.get("methods")
     if kind == "reg" and isinstance(parts, dict):
         for part, own in parts.items():
-            _add_overrides(parser, f"reg.methods.{part}", part, own)
+            _add_overrides(parser, f"reg.methods.{part}", part, own, program)
         return
-    if kind == "agent":
-        cls: type = find_agent(settings)
-        shown: type = config_of(cls)
-    elif kind.startswith("reg") and settings.get("method", "none") != "none":
-        cls = shown = configs.find_class(f"{kind}.method", str(settings["method"]), METHODS, Method)
-    else:
+    if (found := program.settings_of(kind, settings)) is None:
         return
+    cls, shown = found
     group = parser.add_argument_group(f"settings of {kind.partition('.')[0]} {name} ({cls.__module__}.{cls.__name__})")
     documented = _attribute_docs(shown)
     defaults = {f.name: f.default for f in dataclasses.fields(shown)} | settings
@@ -221,10 +219,10 @@ def _attribute_docs(cls: type) -> dict[str, str]:
     return found
 
 
-def _add_run(parser: Parser) -> None:
+def _add_run(parser: Parser, program: Program) -> None:
     group = parser.add_argument_group("how to run it")
-    documented = _attribute_docs(Run)
-    for field in dataclasses.fields(Run):
+    documented = _attribute_docs(program.run)
+    for field in dataclasses.fields(program.run):
         option = f"--{field.name.replace('_', '-')}"
         if field.default is False:
             group.add_argument(option, action="store_true", help=documented[field.name])
@@ -235,22 +233,20 @@ def _add_run(parser: Parser) -> None:
         else:
             read = parse_value if isinstance(field.default, int) else str
             group.add_argument(option, type=read, default=field.default, metavar="X", help=documented[field.name])
-    group.add_argument("--num-envs", type=parse_value, metavar="N", help="short for --agent.num_envs")
-    group.add_argument("--steps-per-task", type=parse_count, metavar="N", help="replaces every task's budget")
-    group.add_argument(
-        "--num-tasks", type=parse_count, metavar="N", help="visits: the sequence is cut, or cycled through"
-    )
+    for own in program.options:
+        read = parse_count if own.whole else parse_value
+        group.add_argument(f"--{own.name.replace('_', '-')}", type=read, metavar="N", help=own.text)
     group.add_argument("--print-config", action="store_true", help="print the complete resolved settings and exit")
 
 
-def _free_overrides(parser: Parser, rest: list[str]) -> dict[str, Any]:
+def _free_overrides(parser: Parser, rest: list[str], program: Program) -> dict[str, Any]:
     """Dotted options that have no option of their own: ``--env.cycles 3``, ``--reg.critic.strength=0``."""
     found: dict[str, Any] = {}
     words = iter(rest)
     for word in words:
         option, equals, value = word.partition("=")
         kind, _, path = option.removeprefix("--").partition(".")
-        if not (option.startswith("--") and kind in KINDS and path):
+        if not (option.startswith("--") and kind in program.kinds and path):
             parser.error(f"unrecognized arguments: {word}")
         if not equals:
             following = next(words, None)

@@ -60,15 +60,15 @@ def compose(
     Raises:
         ConfigError: a setting is unknown or wrong.
     """
-    data = {kind: _deep_copy(settings) for kind, (_, settings) in presets.items()}
+    data = {kind: deep_copy(settings) for kind, (_, settings) in presets.items()}
     labels = {kind: name for kind, (name, _) in presets.items()}
     for kind in ("env", "reg"):
-        labels[kind] += _override(data[kind], kind, overrides)
+        labels[kind] += override(data[kind], kind, overrides)
     methods, of_agent = regs.split(data["reg"])
     for key, value in of_agent.get("network", {}).items():
-        _put(data["agent"], ["network", key], value, "agent.network")
+        put(data["agent"], ["network", key], value, "agent.network")
     data["agent"] |= {key: value for key, value in of_agent.items() if key == "optimizer"}
-    labels["agent"] += _override(data["agent"], "agent", overrides)
+    labels["agent"] += override(data["agent"], "agent", overrides)
     env = {"name": presets["env"][0], **data["env"]}
     sequence = configs.build(TaskSequence, env, "env")
     if steps_per_task is not None:
@@ -95,7 +95,7 @@ def assemble(
     return Experiment(sequence, algorithm, agent_config, built, run, labels)
 
 
-def _override(data: dict[str, Any], kind: str, overrides: Mapping[str, Any]) -> str:
+def override(data: dict[str, Any], kind: str, overrides: Mapping[str, Any]) -> str:
     """Replace what is given as ``kind.setting``; returns what that adds to the label."""
     label = ""
     for key, value in sorted(overrides.items()):
@@ -104,7 +104,7 @@ def _override(data: dict[str, Any], kind: str, overrides: Mapping[str, Any]) -> 
             continue
         if path[0] == "methods" and len(path) > 1 and isinstance(data.get("methods"), dict):
             configs.choose(f"--{kind}.methods", path[1], data["methods"])
-        _put(data, path, _deep_copy(value), key)
+        put(data, path, deep_copy(value), key)
         if key == LENGTH:
             continue
         label += f",{'.'.join(path)}={value}".replace("/", "_").replace(" ", "")
@@ -130,11 +130,11 @@ def _check_hidden(at_switch: AtSwitch, methods: Sequence[Method]) -> None:
             )
 
 
-def _deep_copy(data: Any) -> Any:
-    return {key: _deep_copy(value) for key, value in data.items()} if isinstance(data, dict) else data
+def deep_copy(data: Any) -> Any:
+    return {key: deep_copy(value) for key, value in data.items()} if isinstance(data, dict) else data
 
 
-def _put(data: dict[str, Any], path: Sequence[str], value: Any, key: str) -> None:
+def put(data: dict[str, Any], path: Sequence[str], value: Any, key: str) -> None:
     *parents, last = path
     for parent in parents:
         data = data.setdefault(parent, {})

@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib.util
-import os
-from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import torch
 from gymnasium.spaces import Box
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import ConfigDict, PositiveFloat, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from neoteny.agents import AGENTS, Continual
 from neoteny.configs import ConfigError, class_name
-from neoteny.envs import SHIFTS, ContinualVecEnv, Segment, Shift, TaskSequence, Visit
+from neoteny.envs import ContinualVecEnv, Segment, TaskSequence, Visit
 from neoteny.envs.shifts import describe
+from neoteny.runners.experiments.base import AnyExperiment, AnyRun, plain
 from neoteny.runners.experiments.callbacks import find_callback
 from neoteny.runners.experiments.regs import Reg, settings
-from neoteny.runners.measures import chosen, find_metric
+from neoteny.runners.measures import chosen
 
 #: Tasks of so many environment steps are long enough for the probe, unless the run says otherwise.
 PROBED = 1_000_000
 
-#: Bytes of a label in a folder's name, which may have two of them; file systems take 255.
-LONGEST = 120
-
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Run:
+class Run(AnyRun):
     """How an experiment is run.
 
     Attributes:
-        seed: of the run: of its networks, its environments, its minibatches.
-        device: where networks are trained: auto, cpu, cuda, cuda:1, ...
-        out: the folder that run folders are made in.
-        fresh: begin every task with a new agent instead of the one that learned the tasks before it.
-        threads: torch's threads. Part of the result: other counts sum in another order.
-        precision: of products of float32 matrices, in torch's words: highest, high or medium. Part of the result:
-            medium rounds to bfloat16 where that is faster (some processors, GPUs); elsewhere it is about as highest.
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
             moment end truncated.
         timeout: seconds within which the processes of backend async have to answer.
@@ -54,40 +39,21 @@ class Run:
             first: a matrix, in evaluations.csv. Training is the same without. It takes (visits + 1) times (different
             tasks) times evaluate_episodes games.
         evaluate_episodes: games of each of these evaluations.
-        metrics: functions of your own that read numbers off the agent several times in each task, as module:function.
         callback: stable-baselines3 callbacks of your own, as module:Class, made without arguments; the option can be
             given several times. One that returns False stops the run, which the same command goes on with from the
             last checkpoint.
-        wandb: the project on Weights & Biases that gets all that TensorBoard gets; needs pip install 'neoteny[wandb]'.
         instruments: what is measured of networks and at switches: default, none, or some of spectra, units, gradients,
             policy, updates, switch. Training is the same with and without.
         probe: at the beginning of a task, fit random targets with the agent's networks and with fresh ones: on, off, or
             auto for tasks of at least a million environment steps, of whose time it takes little.
     """
 
-    seed: NonNegativeInt = 0
-    device: str = "auto"
-    out: str = "runs"
-    fresh: bool = False
-    threads: Annotated[PositiveInt, Field(le=1024)] = 1
-    precision: Literal["highest", "high", "medium"] = "highest"
-    segment_steps: PositiveInt = 200_000
     timeout: PositiveFloat = 300.0
     probe: Literal["auto", "on", "off"] = "auto"
-    metrics: tuple[str, ...] = ()
     callback: tuple[str, ...] = ()
-    wandb: str | None = None
-    keep_agents: bool = False
     evaluate_all: bool = False
     evaluate_episodes: PositiveInt = 20
     instruments: tuple[str, ...] = ("default",)
-
-    @field_validator("metrics")
-    @classmethod
-    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            find_metric(name)
-        return names
 
     @field_validator("callback")
     @classmethod
@@ -104,7 +70,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Experiment(AnyExperiment):
     """Everything that decides a run's numbers.
 
     Attributes:
@@ -135,17 +101,6 @@ class Experiment:
             **plain(self.run),
             "labels": dict(self.labels),
         }
-
-    @property
-    def folder(self) -> Path:
-        """Where the run's files are: out/env/agent-reg/seed-s."""
-        fresh = ",fresh" if self.run.fresh else ""
-        name = f"{short(self.labels['agent'])}{fresh}-{short(self.labels['reg'])}"
-        return Path(self.run.out) / short(self.labels["env"]) / name / f"seed-{self.run.seed}"
-
-    @property
-    def device(self) -> torch.device:
-        return find_device(self.run.device)
 
     @property
     def rollout(self) -> int:
@@ -215,64 +170,3 @@ class Experiment:
         except (ValueError, AssertionError, TypeError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error
-
-    def set_up_torch(self) -> None:
-        """Set what is this process's and part of the result: threads, precision, no denormal numbers."""
-        torch.set_num_threads(self.run.threads)
-        torch.set_float32_matmul_precision(self.run.precision)
-        torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
-
-    def check(self) -> None:
-        """Whatever can only be known by asking the machine.
-
-        Raises:
-            ConfigError: the device or wandb is not there, or the folder cannot be written.
-        """
-        find_device(self.run.device)
-        if "\0" in str(self.folder):
-            raise ConfigError(f"--out: {str(self.folder)!r} cannot be written (a path has no null bytes)")
-        if self.run.wandb is not None and importlib.util.find_spec("wandb") is None:
-            raise ConfigError("--wandb: the package wandb is not installed: pip install 'neoteny[wandb]'")
-        try:
-            parent = self.folder.absolute()
-            while not parent.exists():
-                parent = parent.parent
-            writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-        except OSError as error:
-            raise ConfigError(f"--out: {self.folder} cannot be written ({error.strerror})") from error
-        if not writable:
-            raise ConfigError(f"--out: {self.run.out!r} cannot be written ({parent} is not a writable folder)")
-
-
-def short(name: str) -> str:
-    """A label that a file system takes: one that is too long ends in a hash of the whole, which config.yaml has."""
-    if len(name.encode()) <= LONGEST:
-        return name
-    return name.encode()[: LONGEST - 9].decode(errors="ignore") + "~" + hashlib.sha256(name.encode()).hexdigest()[:8]
-
-
-def find_device(name: str) -> torch.device:
-    """The device that is called ``name``; ``auto`` is a GPU where there is one.
-
-    Raises:
-        ConfigError: it is not there.
-    """
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise ConfigError(f"--device: {name!r} is not there; this machine has {', '.join(here)}") from error
-    return device
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as nested plain data, for YAML, from which they can be built again."""
-    if hasattr(value, "plain"):
-        return plain(value.plain())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = {"shift": class_name(type(value), SHIFTS)} if isinstance(value, Shift) else {}
-        return name | {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

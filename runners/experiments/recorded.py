@@ -10,6 +10,8 @@ from typing import Any
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.envs import TaskSequence
+from neoteny.runners.experiments import supervised
+from neoteny.runners.experiments.base import AnyExperiment
 from neoteny.runners.experiments.compose import assemble
 from neoteny.runners.experiments.experiment import Experiment, Run
 
@@ -44,7 +46,19 @@ def from_plain(data: Mapping[str, Any]) -> Experiment:
 
 
 def read_experiment(folder: str | Path) -> Experiment:
-    """The experiment that runs, or has run, in ``folder``.
+    """The experiment of an agent in environments that runs, or has run, in ``folder``.
+
+    Raises:
+        ConfigError: it is another program's, or what :func:`read_any` raises.
+    """
+    experiment = read_any(folder)
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(f"{folder} has a network that learns from examples; this is for agents in environments")
+    return experiment
+
+
+def read_any(folder: str | Path) -> AnyExperiment:
+    """The experiment that runs, or has run, in ``folder``, whatever program's it is.
 
     Raises:
         ConfigError: it is no run's folder, or what :func:`from_plain` raises: the run was begun by a version with other
@@ -57,7 +71,8 @@ def read_experiment(folder: str | Path) -> Experiment:
         raise ConfigError(f"{folder} is not the folder of a run: it has no config.yaml{near}")
     data = configs.read_yaml(file)
     try:
-        return from_plain(data)
+        env = data.get("env")
+        return supervised.from_plain(data) if isinstance(env, Mapping) and "data" in env else from_plain(data)
     except ConfigError as error:
         if "cannot be imported" in str(error):
             hint = "go to the folder that has this module, or put that on PYTHONPATH"

@@ -17,13 +17,14 @@ GROUPS: dict[str, str] = {
     "saturated": "share of a layer's units that are saturated, by layer",
     "feature_rank": "effective rank (Roy & Vetterli) of the features that an output layer gets, by output layer",
     "feature_srank": "srank (Kumar et al.) of the features that an output layer gets, by output layer",
-    "gradient_diversity": "effective rank of the per-sample gradient matrix, of actor and critic",
+    "gradient_diversity": "effective rank of the per-sample gradient matrix, of actor and critic, or of a network",
     "policy": "the policy's entropy, and its churn by the updates on one rollout",
     "value": "churn of the values by the updates on one rollout",
     "switch": "on the first rollout of a visit",
     "actor": "the worst over the actor's layers",
     "critic": "the worst over the critic's layers",
     "encoder": "the worst over the layers of an encoder that actor and critic share",
+    "network": "the worst over the layers of a network that learns from examples",
 }
 
 #: The groups whose numbers are each of one layer.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoteny.agents import Continual
+from neoteny.agents.attached import Attached
 from neoteny.plasticity.layers import Layer, layers_of
 from neoteny.plasticity.metrics import (
     Passes,
@@ -35,19 +35,19 @@ from neoteny.runners.measures.reading import Batch, Outputs, draw, evaluating, o
 STATES = 64
 
 
-def trained(agent: Continual) -> set[int]:
+def trained(agent: Attached) -> set[int]:
     """``id`` of all parameters that an agent trains."""
     held = [p for o in agent.optimizers().values() for group in o.param_groups for p in group["params"]]
     return {id(p) for p in held if p.requires_grad}
 
 
-def network_of(agent: Continual, layer: str) -> str:
+def network_of(agent: Attached, layer: str) -> str:
     """The network that a layer is in: ``actor``, ``critic`` or, if both use it, ``encoder``."""
     shared = getattr(agent.policy, "share_features_extractor", False) and layer.startswith("features_extractor.")
     return "encoder" if shared else agent.role(layer)
 
 
-def trained_layers(agent: Continual) -> list[Layer]:
+def trained_layers(agent: Attached) -> list[Layer]:
     """The matrices that an agent trains."""
     held = trained(agent)
     every = (layer for layer in layers_of(agent.policy) if not layer.is_norm)
@@ -67,7 +67,7 @@ class Look:
         rng: for what is drawn.
     """
 
-    def __init__(self, agent: Continual, rng: np.random.Generator):
+    def __init__(self, agent: Attached, rng: np.random.Generator):
         self.agent, self.rng = agent, rng
         self.batch: Batch | None = None
         self.before: Outputs | None = None
@@ -76,7 +76,7 @@ class Look:
         self.left_out: dict[str, str] = {}
 
     @classmethod
-    def begin(cls, agent: Continual, rng: np.random.Generator) -> Look:
+    def begin(cls, agent: Attached, rng: np.random.Generator) -> Look:
         """What there is before the updates, on a rollout that has just ended."""
         look = cls(agent, rng)
         look.batch = draw(agent, STATES, rng)
@@ -177,12 +177,12 @@ def _share(mask: Tensor, values: Tensor) -> float:
 
 
 def gradients(look: Look) -> dict[str, float]:
-    """Gradient diversity of actor and critic."""
+    """Gradient diversity of actor and critic, or of a network that learns from examples."""
     passes, now = look.passes
     if now is None:
         return {}
     found = {}
-    for role, losses in (("actor", now.score), ("critic", now.value)):
+    for role, losses in (("actor", now.score), ("critic", now.value), ("network", now.loss)):
         if losses is None:
             continue
         gram, left_out = passes.gram(losses, look.trained)

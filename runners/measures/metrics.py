@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from neoteny import configs
-from neoteny.agents import Continual
+from neoteny.agents.attached import Attached
 from neoteny.runners.measures.groups import GROUPS
 
 #: A function of an agent that leaves it as it is and gives numbers by name.
-Metric = Callable[[Continual], Mapping[str, float]]
+Metric = Callable[[Attached], Mapping[str, float]]
 
 
-def reg(agent: Continual) -> dict[str, float]:
+def reg(agent: Attached) -> dict[str, float]:
     """The scalars of each attached method, by role, and the share of the role's weights that it acts on."""
     found = {f"{role}/acted_on": method.share() for role, method in agent.methods.items()}
     for role, method in agent.methods.items():
@@ -20,7 +20,7 @@ def reg(agent: Continual) -> dict[str, float]:
     return found
 
 
-def optimizer(agent: Continual) -> dict[str, float]:
+def optimizer(agent: Attached) -> dict[str, float]:
     """The scalars of each optimizer, by network where there are several."""
     return {
         f"{network.replace('.', '/')}/{name}".removeprefix("/"): float(value)
@@ -51,7 +51,7 @@ def find_metric(name: str) -> Metric:
     return metric
 
 
-def measure(agent: Continual, more: Iterable[str] = ()) -> dict[str, float]:
+def measure(agent: Attached, more: Iterable[str] = ()) -> dict[str, float]:
     """Every metric's numbers, those of ``more`` included, as ``metric/number``."""
     metrics = METRICS | {(metric := find_metric(name)).__name__: metric for name in more}
     return {f"{group}/{name}": value for group, metric in metrics.items() for name, value in metric(agent).items()}

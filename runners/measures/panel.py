@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from neoteny import configs
-from neoteny.agents import Continual
+from neoteny.agents.attached import Attached
 from neoteny.runners.measures.instruments import INSTRUMENTS, Look
 from neoteny.runners.measures.switches import first_rollout
 
@@ -23,13 +23,21 @@ SWITCH_INSTRUMENTS: dict[str, Callable[[Look, int], Mapping[str, float]]] = {"sw
 DEFAULT = (*INSTRUMENTS, "switch")
 
 
-def chosen(names: Sequence[str]) -> frozenset[str]:
+#: Those that a network has which is no agent's.
+OF_NETWORKS = ("spectra", "units", "gradients", "updates")
+
+
+def chosen(names: Sequence[str], all_of: Sequence[str] = DEFAULT) -> frozenset[str]:
     """The instruments that ``--instruments`` names: ``default``, ``none``, or some by their names.
+
+    Args:
+        names: as given.
+        all_of: all that there are, which ``default`` stands for.
 
     Raises:
         ConfigError: there is no such instrument, or ``none`` stands beside others.
     """
-    known = {"default": DEFAULT, "none": (), **{name: (name,) for name in (*INSTRUMENTS, *SWITCH_INSTRUMENTS)}}
+    known = {"default": tuple(all_of), "none": (), **{name: (name,) for name in all_of}}
     found = [configs.choose("instruments", name, known) for name in names]
     if "none" in names and len(names) > 1:
         raise configs.ConfigError(f"none: it cannot stand beside others, got {' '.join(names)}")
@@ -42,13 +50,14 @@ class Panel:
     Args:
         names: of the instruments, see :func:`chosen`.
         seed: of the run: what is drawn depends on it and on the agent's step.
+        all_of: see :func:`chosen`.
 
     Attributes:
         spectra: all singular values of each trained matrix at the last look, by the layer's name.
     """
 
-    def __init__(self, names: Sequence[str], seed: int):
-        self.names, self.seed = chosen(names), seed
+    def __init__(self, names: Sequence[str], seed: int, all_of: Sequence[str] = DEFAULT):
+        self.names, self.seed = chosen(names, all_of), seed
         self.spectra: Mapping[str, Tensor] = {}
         self._look: Look | None = None
         self._told: set[str] = set()
@@ -62,14 +71,14 @@ class Panel:
         """A look that has begun will not be ended."""
         self._look = None
 
-    def begin(self, agent: Continual) -> None:
+    def begin(self, agent: Attached) -> None:
         """A rollout has ended, and what follows are the updates on it: a look begins."""
         if self.names & INSTRUMENTS.keys():
             self._look = self._begin(agent)
             if "updates" in self.names:
                 self._look.keep_weights()
 
-    def end(self, agent: Continual) -> dict[str, float]:
+    def end(self, agent: Attached) -> dict[str, float]:
         """The updates are done: what the instruments read, as ``group/name``."""
         look, self._look = self._look, None
         found: dict[str, float] = {}
@@ -81,7 +90,7 @@ class Panel:
             self._tell(look)
         return found
 
-    def at_switch(self, agent: Continual, steps: int) -> dict[str, float]:
+    def at_switch(self, agent: Attached, steps: int) -> dict[str, float]:
         """The first rollout of a visit has ended: what is read of it.
 
         Args:
@@ -96,7 +105,7 @@ class Panel:
         self._tell(look)
         return found
 
-    def _begin(self, agent: Continual) -> Look:
+    def _begin(self, agent: Attached) -> Look:
         return Look.begin(agent, np.random.default_rng([self.seed, agent.num_timesteps]))
 
     def _tell(self, look: Look) -> None:

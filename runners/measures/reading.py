@@ -17,15 +17,15 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.crossq.policies import CrossQPolicy
 from sb3_contrib.qrdqn.policies import QRDQNPolicy
 from sb3_contrib.tqc.policies import TQCPolicy
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.dqn.policies import DQNPolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from neoteny.agents import Continual
+from neoteny.agents.supervised import Examples, Learner
 
 
 @dataclass
@@ -58,6 +58,7 @@ class Outputs:
         actions: of an actor that says an action, (states, dimensions).
         preferences: for each of some discrete actions, logits or values, (states, actions).
         value: V(s), or Q(s, a) of the action taken, (states).
+        loss: of a network that learns from examples, of each of them, (states).
         score: whose gradients are the actor's per-sample gradients, (states): log π(a|s) of the action taken; where the
             algorithm does not use it, the sum of the entries of the mean action.
     """
@@ -68,6 +69,7 @@ class Outputs:
     preferences: Tensor | None = None
     value: Tensor | None = None
     score: Tensor | None = None
+    loss: Tensor | None = None
 
 
 @functools.singledispatch
@@ -78,6 +80,16 @@ def outputs(policy: Any, batch: Batch) -> Outputs:
         NotImplementedError: it is of a kind that is not known.
     """
     raise NotImplementedError(f"a {type(policy).__name__} is none of the policies that can be read")
+
+
+@outputs.register(BasePolicy)
+def _unknown(policy: Any, batch: Batch) -> Outputs:
+    raise NotImplementedError(f"a {type(policy).__name__} is none of the policies that can be read")
+
+
+@outputs.register(nn.Module)
+def _of_examples(network: nn.Module, batch: Batch) -> Outputs:
+    return Outputs(loss=Examples(batch.observations, batch.actions).losses(network(batch.observations)))
 
 
 @outputs.register(ActorCriticPolicy)
@@ -161,17 +173,23 @@ def evaluating(policy: Any) -> Iterator[None]:
             vars(part).update(values)
 
 
-def draw(agent: Continual, size: int, rng: np.random.Generator) -> Batch | None:
-    """States at random from the last rollout, before it is learned from, or from the replay buffer.
+def draw(agent: Any, size: int, rng: np.random.Generator) -> Batch | None:
+    """States at random from the last rollout, before it is learned from, or from the replay buffer; or examples.
 
     Args:
-        agent: whose buffer is read.
+        agent: whose buffer is read, or the examples of whose task.
         size: how many, or as many as there are.
         rng: draws them.
 
     Returns:
         The batch; None if there is no buffer, or nothing in it.
     """
+    if isinstance(agent, Learner):
+        if agent.examples is None:
+            return None
+        places = rng.choice(len(agent.examples), min(size, len(agent.examples)), replace=False, shuffle=False)
+        chosen = torch.as_tensor(places, device=agent.device)
+        return Batch(agent.examples.inputs[chosen], agent.examples.targets[chosen])
     buffer: Any = getattr(agent, "rollout_buffer", None) or getattr(agent, "replay_buffer", None)
     if buffer is None:
         return None

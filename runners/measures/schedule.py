@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from neoteny.agents import Continual
+from neoteny.agents.attached import Attached
+from neoteny.agents.supervised import Learner
 from neoteny.plasticity.layers import Layer
 from neoteny.runners.measures.instruments import STATES, trained_layers
 
@@ -23,7 +24,7 @@ STEP, UPDATE, LOOK = 1e-5, 2e-4, 1e-2
 TRAINING_SPEED, LOOK_SPEED = 1e11, 2.5e10
 
 
-def looks_per_task(agent: Continual, steps: int, rollout: int) -> int:
+def looks_per_task(agent: Attached, steps: int, rollout: int) -> int:
     """How often to look at the networks during a task, its end included.
 
     Args:
@@ -38,10 +39,14 @@ def looks_per_task(agent: Continual, steps: int, rollout: int) -> int:
 def _training(agent: Any, layers: list[Layer], steps: int, rollout: int) -> float:
     """Seconds of training: 6 operations per weight and sample of an update, 2 per environment step."""
     weights = sum(layer.weight.numel() for layer in layers)
-    batch = min(getattr(agent, "batch_size", rollout), rollout) if _on_policy(agent) else agent.batch_size
-    if not _on_policy(agent):
+    if isinstance(agent, Learner):
+        batch = min(agent.net.batch_size, rollout)
+        updates = -(-rollout // batch)
+    elif not _on_policy(agent):
+        batch = agent.batch_size
         updates = agent.gradient_steps if agent.gradient_steps >= 0 else rollout
     else:
+        batch = min(getattr(agent, "batch_size", rollout), rollout)
         updates = getattr(agent, "n_epochs", 1) * -(-rollout // batch)
         if getattr(agent, "target_kl", None):
             updates = -(-updates // 2)  # it may stop early

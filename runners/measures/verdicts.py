@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from neoteny.agents.continual import CRITIC
 from neoteny.runners.measures.groups import COLUMNS
+from neoteny.runners.measures.visit import OF_EXAMPLES
 
 Row = Mapping[str, Any]
 
@@ -25,6 +26,9 @@ RULES = {
     "policy_entropy": ("÷", 2.0),
     "probe": ("×", 1.5),
 }
+
+#: The share that tells that a task was learned, of games solved or of training examples; others have no such level.
+LEVELS = {"success": 0.5, "accuracy": 0.9}
 
 #: What they are called where there is little room.
 SHORT = {
@@ -72,7 +76,7 @@ class Drift(NamedTuple):
     Attributes:
         column: of tasks.csv.
         place: the layer that has it at the end; empty if not known.
-        network: that this layer is in: ``actor``, ``critic``, or an ``encoder`` that both share.
+        network: that this layer is in: ``actor``, ``critic``, an ``encoder`` that both share, or the one ``network``.
         first: at the end of the first task.
         last: at the end of the last.
         since: from the end of this task on, the first being 1, it is worse by :data:`RULES`; None if it is not.
@@ -105,9 +109,10 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     """Whether each visit's task was learned.
 
     Of success: ``learned`` if more than half of the games at the visit's end are solved, by a 95 % interval; ``same``
-    if fewer are. Of anything else there is no such level: ``learned`` if the end is above the beginning of the visit,
-    ``worse`` if it is below, by the 95 % interval of the difference; else ``same``. A task that comes again is
-    ``learned`` too if it was at its first visit and does not end below that.
+    if fewer are. Of accuracy the same, with 90 % of the training examples. Of anything else there is no such level:
+    ``learned`` if the end is above the beginning of the visit, ``worse`` if it is below, by the 95 % interval of the
+    difference; else ``same``. A task that comes again is ``learned`` too if it was at its first visit and does not end
+    below that.
 
     Intervals are of the episodes of this one run, by their standard errors: of another run with another seed they say
     nothing.
@@ -124,8 +129,9 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
         again = None
         if earlier < len(found):
             again = _difference((rows[earlier], f"{measure}_final"), (row, f"{measure}_final"))
-        kind = _solved(row) if measure == "success" else _gained(change)
-        if measure != "success" and again is not None and kind != "learned" and found[earlier].kind == "learned":
+        level = LEVELS.get(measure)
+        kind = _gained(change) if level is None else _solved(row, measure, level)
+        if level is None and again is not None and kind != "learned" and found[earlier].kind == "learned":
             kind = "worse" if again.high < 0 else "learned" if again.high >= 0 else kind
         found.append(Verdict(int(row["task"]) + 1, kind, change, again))
     return found
@@ -143,11 +149,11 @@ def _gained(change: Difference) -> str:
     return "learned" if change.low > 0 else "worse" if change.high < 0 else "same"
 
 
-def _solved(row: Row) -> str:
-    end, half = number(row, "success_final"), HALF * number(row, "success_final_error")
-    if math.isnan(half) or end - half <= 0.5 <= end + half:
+def _solved(row: Row, measure: str, level: float) -> str:
+    end, half = number(row, f"{measure}_final"), HALF * number(row, f"{measure}_final_error")
+    if math.isnan(half) or end - half <= level <= end + half:
         return "unknown"
-    return "learned" if end > 0.5 else "same"
+    return "learned" if end > level else "same"
 
 
 def drifts(tasks: Sequence[Row], progress: Sequence[Row]) -> list[Drift]:
@@ -164,7 +170,9 @@ def drifts(tasks: Sequence[Row], progress: Sequence[Row]) -> list[Drift]:
         if len(known) < 2 or not math.isfinite(values[-1]):
             continue
         place = _place(column, progress, str(tasks[-1].get("step")))
-        found.append(Drift(column, place, _network(place), known[0], known[-1], drift_since(values, *RULES[column])))
+        found.append(
+            Drift(column, place, _network(place, tasks), known[0], known[-1], drift_since(values, *RULES[column]))
+        )
     return found
 
 
@@ -178,7 +186,9 @@ def _place(column: str, progress: Sequence[Row], step: str) -> str:
     return next((name for name, value in known.items() if value == end), "")
 
 
-def _network(layer: str) -> str:
+def _network(layer: str, tasks: Sequence[Row]) -> str:
+    if tasks[0].get("headline") in OF_EXAMPLES:
+        return layer and "network"
     if not layer or layer.startswith("features_extractor."):
         return layer and "encoder"
     return "critic" if CRITIC.search(layer) else "actor"

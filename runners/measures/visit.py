@@ -10,12 +10,31 @@ from typing import Any
 from neoteny.runners.measures.curves import Curve, Rate
 
 #: The column of tables and logs that a sequence's ``score`` makes the headline.
-HEADLINES = {"return": "return", "game": "score", "success": "success", "reward-rate": "reward_rate"}
+HEADLINES = {
+    "return": "return",
+    "game": "score",
+    "success": "success",
+    "reward-rate": "reward_rate",
+    "accuracy": "accuracy",
+    "r-squared": "r_squared",
+}
+#: Those of supervised learning.
+OF_EXAMPLES = ("accuracy", "r_squared")
 
 
 def in_words(measure: str) -> str:
     """A measure's name as people read it."""
-    return measure.replace("_", " ")
+    return "R²" if measure == "r_squared" else measure.replace("_", " ")
+
+
+def logged(measure: str) -> str:
+    """The column of progress.csv that a measure is in while it is learned."""
+    return f"{'train' if measure in OF_EXAMPLES else 'rollout'}/{measure}"
+
+
+def steps_of(measure: str) -> str:
+    """What the steps are, where a measure is the headline."""
+    return "examples learned from" if measure in OF_EXAMPLES else "environment steps"
 
 
 CURVES = ("return", "score", "success")
@@ -119,9 +138,9 @@ def shown(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
     The score where it is not the return, success where it is known, the reward rate where there is no mean return.
     """
-    found = {"return", *(row.get("headline", "return") for row in rows)}
+    found = {row.get("headline", "return") for row in rows} | {"return" for row in rows if "return_mean" in row}
     for row in rows:
-        if row.get("score_mean", row["return_mean"]) != row["return_mean"]:
+        if "return_mean" in row and row.get("score_mean", row["return_mean"]) != row["return_mean"]:
             found.add("score")
         if row.get("success_mean"):
             found.add("success")

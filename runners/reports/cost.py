@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from neoteny.runners.measures import steps_of
 from neoteny.runners.reports.environment import Environment, means
 from neoteny.runners.reports.figures import Cell, Dots, Figure, Numbers, Panel
 from neoteny.runners.reports.scores import Scores
@@ -45,5 +46,5 @@ def cost(env: Environment) -> Figure | None:
         if not math.isnan(base):
             row["time relative to none"] = base / numbers[method][0]
         rows.append(row | {"runs": len(runs[order.index(method)])})
-    panel = Panel("environment steps per second", "steps per second", "", [dots])
+    panel = Panel(f"{steps_of(env.headline)} per second", "steps per second", "", [dots])
     return Figure("cost", "Cost", HOW, [panel], table=rows)

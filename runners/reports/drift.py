@@ -9,13 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from neoteny.agents.continual import CRITIC
+from neoteny.runners.measures import steps_of
 from neoteny.runners.measures.verdicts import RULES, has_drifted, number
 from neoteny.runners.reports.environment import Environment, means
 from neoteny.runners.reports.figures import Cell, Figure, Line, Panel
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.sources import Run
 
-NETWORKS = {"actor": "actor", "critic": "critic", "encoder": "shared encoder", "": "worst of all networks"}
+NETWORKS = {
+    "actor": "actor",
+    "critic": "critic",
+    "encoder": "shared encoder",
+    "network": "network",
+    "": "worst of all networks",
+}
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def _panel(env: Environment, kind: Kind, where: str, lines: list[Line]) -> Panel
     values = [value for line in lines for value in line.numbers.values if math.isfinite(value)]
     log = kind.log and min(values) > 0 and max(values) > 4 * min(values)
     label = kind.title.partition(":")[0]
-    return Panel(f"{where}: {kind.title}", "environment steps", label, lines, log, env.bands)
+    return Panel(f"{where}: {kind.title}", steps_of(env.headline), label, lines, log, env.bands)
 
 
 def _lines(env: Environment, kind: Kind, network: str) -> Iterator[Line]:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from neoteny.runners.measures import in_words
+from neoteny.runners.measures import in_words, logged, steps_of
 from neoteny.runners.measures.verdicts import number
 from neoteny.runners.reports.environment import Environment, mean, means
 from neoteny.runners.reports.figures import Cell, Figure, Line, Numbers, Panel, estimate, short
@@ -29,7 +29,7 @@ HOW = (
 
 def rollout(run: Run, measure: str) -> Scores:
     """A measure in progress.csv."""
-    return run.progress.get(f"rollout/{measure}", np.full(len(run.progress.get("step", ())), np.nan))
+    return run.progress.get(logged(measure), np.full(len(run.progress.get("step", ())), np.nan))
 
 
 def learning_curves(env: Environment) -> Figure:
@@ -46,14 +46,14 @@ def learning_curves(env: Environment) -> Figure:
         title = f"mean {what} of each task"
         how = f"There is no progress.csv, so each task is one point: its mean {what}. {HOW}"
         lines = [_by_task(env, method) for method in env.methods]
-    panels = [Panel(title, "environment steps", what, lines, bands=env.bands)]
+    panels = [Panel(title, steps_of(env.headline), what, lines, bands=env.bands)]
     if _unlike(env):
         how += (
             " Tasks have numbers of different sizes, so a second panel has them scaled, in each task from the lowest "
         )
         how += "mean of any curve, 0, to the highest, 1."
         scaled = _scaled(env, lines)
-        panels.append(Panel(f"{title}, scaled in each task", "environment steps", "scaled", scaled, bands=env.bands))
+        panels.append(Panel(f"{title}, scaled in each task", steps_of(env.headline), "scaled", scaled, bands=env.bands))
     return Figure("learning-curves", "Learning curves", how, panels, table=of_tasks(env), pick=True)
 
 

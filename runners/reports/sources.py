@@ -23,9 +23,9 @@ DEPTH = 4
 FILES = ("tasks.csv", "progress.csv", "config.yaml")
 #: The columns of progress.csv that a report reads, as the beginnings of their names.
 PROGRESS = (
-    *("step", "task/index", "rollout/", "policy/entropy", "probe/", "gradient_diversity/"),
+    *("step", "task/index", "rollout/", "train/", "policy/entropy", "probe/", "gradient_diversity/"),
     *("spectral_norm/", "condition_number/", "dormant/", "feature_rank/"),
-    *("actor/", "critic/", "encoder/"),
+    *("actor/", "critic/", "encoder/", "network/"),
 )
 
 Row = dict[str, str]

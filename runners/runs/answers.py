@@ -7,10 +7,36 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
 from neoteny.runners.measures import in_words
-from neoteny.runners.measures.verdicts import SHORT, Difference, Drift, Row, Verdict, drifts, measure_of, verdicts
+from neoteny.runners.measures.verdicts import (
+    LEVELS,
+    SHORT,
+    Difference,
+    Drift,
+    Row,
+    Verdict,
+    drifts,
+    measure_of,
+    verdicts,
+)
 
 #: Columns of the terminal, and of what stands before the text.
 WIDTH, INDENT = 80, 15
+FEW_SEEN = "too few episodes were seen to end"
+#: By measure, what a task that was learned has, when that is not known, and what it is known from.
+CRITERIA = {
+    "success": (
+        "more than half of the games solved",
+        f"{FEW_SEEN}, or about half of the games are solved",
+        "episodes",
+    ),
+    "accuracy": (
+        "more than 90 % of the training examples right",
+        "about 90 % of the training examples are right",
+        "examples",
+    ),
+    "r_squared": ("R² higher than at its beginning", "too few examples", "examples"),
+}
+
 #: So many tasks are told apart before "and … more".
 NAMED = 3
 
@@ -49,13 +75,12 @@ def _learned(tasks: Sequence[Row]) -> Iterable[tuple[str, str]]:
     found = verdicts(tasks)
     measure = measure_of(tasks)
     by_kind = {kind: [each for each in found if each.kind == kind] for kind in ("learned", "same", "worse", "unknown")}
-    solved = measure == "success"
+    solved = measure in LEVELS
     what = in_words(measure)
-    unknown = f"too few episodes were seen to end{', or about half of the games are solved' if solved else ''}"
+    criterion, unknown, seen = CRITERIA.get(measure, (f"{what} higher than at its beginning", FEW_SEEN, "episodes"))
     if len(by_kind["unknown"]) == len(found):
         yield "Learned", f"not known of any task: {unknown}"
         return
-    criterion = "more than half of the games solved" if solved else f"{what} higher than at its beginning"
     which = f" ({in_runs(each.task for each in by_kind['learned'])})" if by_kind["learned"] else ""
     yield "Learned", f"{len(by_kind['learned'])} of {len(found)} tasks{which}: at its end {criterion}"
     if by_kind["same"]:
@@ -67,7 +92,7 @@ def _learned(tasks: Sequence[Row]) -> Iterable[tuple[str, str]]:
         some = in_runs(each.task for each in tasks_unknown)
         yield "Not known", f"task{'s' * (len(tasks_unknown) > 1)} {some}: {unknown}"
     yield from _again([each for each in found if each.again is not None], what)
-    yield "How sure", "95 % intervals, from the episodes of this run alone: of one seed. Over seeds: report.py"
+    yield "How sure", f"95 % intervals, from the {seen} of this run alone: of one seed. Over seeds: report.py"
 
 
 def _again(found: Sequence[Verdict], what: str) -> Iterable[tuple[str, str]]:

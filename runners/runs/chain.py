@@ -8,22 +8,18 @@ checkpoint before: a run that is killed and started again gives the same numbers
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from stable_baselines3.common.logger import Logger
-
-from neoteny.agents import CheckpointError, Continual
 from neoteny.configs import ConfigError
 from neoteny.envs import Segment
 from neoteny.runners.dashboards import Switches
-from neoteny.runners.experiments import Experiment, make_callbacks
+from neoteny.runners.experiments import AnyExperiment
 from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.display import Display
-from neoteny.runners.runs.evaluations import Evaluations
 from neoteny.runners.runs.folder import RunFolder, Writing
-from neoteny.runners.runs.notices import notices
-from neoteny.runners.runs.recorder import Recorder
-from neoteny.runners.runs.segment import learn
+from neoteny.runners.runs.learning import Covered, Learning, Recording
+from neoteny.runners.runs.reinforcement import Reinforcement
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +29,7 @@ class Chain:
 
     Args:
         experiment: what to run.
+        learning: how its segments are learned.
 
     Attributes:
         coverage: what the agent's methods do with each matrix, as last seen.
@@ -41,11 +38,10 @@ class Chain:
         ConfigError: it cannot be run, or not in its folder; nothing has been written then.
     """
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: AnyExperiment, learning: Callable[[Any], Learning] = Reinforcement):
         self.experiment = experiment
-        self.callbacks = make_callbacks(experiment.run.callback)
-        self.env = experiment.make_env()
-        self.coverage = experiment.make_agent(self.env, 0).coverage()
+        self.learning = learning(experiment)
+        self.coverage = self.learning.coverage
         self.folder = RunFolder(experiment.folder, experiment.plain)
         if self.folder.state["segment"] >= len(experiment.segments):
             raise ConfigError(
@@ -53,7 +49,7 @@ class Chain:
                 f"({self.folder.state['step']:,} steps, {len(self.folder.tasks)} tasks to their end); choose more, or "
                 f"another --out"
             )
-        self.evaluations = Evaluations(experiment, self.folder, self.env)
+        self.learning.claim(self.folder)
 
     @property
     def coming(self) -> list[Segment]:
@@ -63,7 +59,7 @@ class Chain:
     @property
     def done(self) -> bool:
         """Whether there is nothing to learn, and nothing to evaluate."""
-        return not self.coming and not (self.experiment.run.evaluate_all and self.evaluations.missing)
+        return not self.coming and not self.learning.unevaluated
 
     def run(self) -> None:
         """Learn segment after segment to the end of the sequence."""
@@ -73,28 +69,23 @@ class Chain:
     def walk(self) -> Iterator[Segment]:
         """The segments that are coming, each once it is learned and written."""
         self.experiment.set_up_torch()
-        for line in notices(self.experiment) if self.coming else ():
+        for line in self.learning.notices() if self.coming else ():
             log.info(line)
         try:
             agent = self._resume() if self.coming else None
             with self.folder.writing() as writing, self._display() as display:
                 logger = writing.logger
-                self._evaluate(logger, display)
-                recorder = Recorder(self.experiment, display)
+                self.learning.evaluate(logger, display)
+                recorder = self.learning.recorder(display)
                 recorder.begin_visit(**self.folder.state["visit"])
                 shown = Switches(logger, recorder.headline, "/".join(self.experiment.folder.parts[-3:]))
                 for segment in self.coming:
-                    agent = learn(self.experiment, segment, agent, self.env, recorder, logger, self.callbacks)
+                    agent = self.learning.learn(segment, agent, recorder, logger)
                     self._close(segment, agent, recorder, writing, shown)
-                    self._evaluate(logger, display)
+                    self.learning.evaluate(logger, display)
                     yield segment
         finally:
-            self.env.close()
-            self.evaluations.close()
-
-    def _evaluate(self, logger: Logger, display: Display) -> None:
-        if self.experiment.run.evaluate_all:
-            self.evaluations.catch_up(logger, display)
+            self.learning.close()
 
     def _display(self) -> Display:
         steps = [segment.steps for segment in self.experiment.segments]
@@ -102,22 +93,16 @@ class Chain:
         done, headline = self.folder.state["step"], HEADLINES[sequence.score]
         return Display(sum(steps), done, len(sequence.visits), headline, max(steps))
 
-    def _resume(self) -> Continual | None:
+    def _resume(self) -> Any:
         path = self.folder.agent
         if path is None:
             return None
         try:
-            agent = self.experiment.algorithm.load(path, self.experiment.as_seen(self.env), self.experiment.device)
-            replay = getattr(agent, "replay_buffer", None)
-            if replay is not None and not replay.size():
-                raise CheckpointError(f"{path} has no replay buffer; an earlier version did not save the last one")
-            if self.experiment.sequence.switches == "hidden" and not self.experiment.run.fresh:
-                agent.stretch_task(sum(segment.steps for segment in self.experiment.segments))
+            return self.learning.load(path)
         except ValueError as error:
             raise ConfigError(f"--out: this run cannot go on: {error}; train anew, with another --out") from error
-        return agent
 
-    def _close(self, segment: Segment, agent: Continual, recorder: Recorder, writing: Writing, shown: Switches) -> None:
+    def _close(self, segment: Segment, agent: Covered, recorder: Recording, writing: Writing, shown: Switches) -> None:
         """Write what the segment has come to."""
         logger = writing.logger
         step = self.folder.state["step"] + segment.steps
@@ -136,7 +121,5 @@ class Chain:
         logger.dump(step)
         if segment.ends_visit:
             shown.show(step, writing.tasks.rows, writing.progress.rows, segment is self.experiment.segments[-1])
-        if agent.ep_info_buffer is not None:
-            agent.ep_info_buffer.clear()
         state = {"segment": segment.index, "step": step, "visit": recorder.state()}
         self.folder.save(agent, state)

@@ -35,6 +35,8 @@ EVERY = 60
 KNOWN = 20
 #: The column with the tasks' names, and how narrow it may become.
 NAME, NAME_WIDTH = "environment", 18
+#: Columns that a narrow terminal has not.
+OPTIONAL = ("episodes", "steps")
 #: Marks a mean that is over the episodes that ended, and none of all that began.
 OF_ENDED = "*"
 #: The parts of a measure, and how their columns in tasks.csv end.
@@ -136,7 +138,7 @@ def _width(texts: Sequence[str]) -> int:
 def _fit(columns: dict[str, list[str]], width: int) -> list[str]:
     """Take columns away until the table is as narrow as that, and say which."""
     left_out = []
-    for heading in ("episodes", "steps", *[name for name in columns if "(" in name][:1:-1]):
+    for heading in (*[name for name in OPTIONAL if name in columns], *[name for name in columns if "(" in name][:1:-1]):
         needed = [_width([*cells, *name.split()]) + 3 for name, cells in columns.items() if name != NAME]
         if sum(needed) + NAME_WIDTH + 4 <= width:
             break
@@ -173,8 +175,9 @@ def summary(
         "task": [str(int(row["task"]) + 1) for row in rows],
         NAME: [row["name"] for row in rows],
         "steps": [f"{int(row['steps']):,}" for row in rows],
-        "episodes": [f"{int(row['episodes']):,}" for row in rows],
     }
+    if any("episodes" in row for row in rows):
+        columns["episodes"] = [f"{int(row['episodes']):,}" for row in rows]
     measures = {f"{in_words(name)} ({when})": f"{name}_{key}" for name in names for when, key in WHEN.items()}
     for heading, key in (measures | {"largest σ₁": "spectral_norm_max"}).items():
         columns[heading] = [_cell(row, key) for row in rows]

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from stable_baselines3.common.logger import Logger
 
-from neoteny.agents import Continual
 from neoteny.configs import ConfigError, dump_yaml, read_yaml
 from neoteny.runners.dashboards import Events, Mirror
 from neoteny.runners.runs.checkpoints import Checkpoints
@@ -27,6 +26,13 @@ MAY_DIFFER = (
     *("metrics", "instruments", "probe", "keep_agents", "evaluate_all", "evaluate_episodes"),
 )
 LENGTH = ("env.num_tasks", "env.fingerprint")
+
+
+class Savable(Protocol):
+    """Whoever can be saved."""
+
+    def save(self, path: Path, *, replay: bool = False) -> None:
+        """To a file, with a replay buffer if there is one and it is wanted."""
 
 
 class Writing(NamedTuple):
@@ -126,11 +132,11 @@ class RunFolder:
         finally:
             logger.close()
 
-    def keep(self, agent: Continual, visit: int) -> None:
+    def keep(self, agent: Savable, visit: int) -> None:
         """Keep the agent as it is after the visit with this index, replay buffer included, for good."""
         agent.save(kept_agent(self.path, visit + 1), replay=True)
 
-    def save(self, agent: Continual, state: dict[str, Any]) -> None:
+    def save(self, agent: Savable, state: dict[str, Any]) -> None:
         """Take a checkpoint, once the tables and events before it are on disk."""
         with interruption.writing():
             for table in self._tables.values():

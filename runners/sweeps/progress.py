@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from neoteny.configs import ConfigError
 from neoteny.runners.experiments import Experiment, PlannedRun
-from neoteny.runners.experiments.experiment import short
+from neoteny.runners.experiments.base import short
 from neoteny.runners.runs.folder import compare
 from neoteny.runners.runs.recovery import NOTHING, recover
 from neoteny.runners.runs.tables import read_rows

@@ -17,7 +17,7 @@ from neoteny.agents import AGENTS
 from neoteny.configs import ConfigError
 from neoteny.plasticity import OPTIMIZERS, TRAC, UPGD, L2Init, Muon
 from neoteny.runners.experiments import parse
-from neoteny.runners.experiments.experiment import plain
+from neoteny.runners.experiments.base import plain
 
 REGS = ("adam-equal-betas", "muon", "trac", "upgd")
 LEARNERS = ("ppo", "dqn", "sac")

@@ -10,7 +10,7 @@ import pytest
 from neoteny.configs import ConfigError, dump_yaml, parse_yaml
 from neoteny.runners import continual_rl
 from neoteny.runners.experiments import parse
-from neoteny.runners.experiments.experiment import LONGEST, short
+from neoteny.runners.experiments.base import LONGEST, short
 
 REFUSED = {
     "--num-tasks: at most 10,000": "--num-tasks 1000000000",

@@ -73,7 +73,7 @@ def test_stopped_after_any_segment(
 
     argv = command(tmp_path, "signalled")
     with monkeypatch.context() as patch:
-        patch.setattr("neoteny.runners.runs.chain.learn", learn)
+        patch.setattr("neoteny.runners.runs.reinforcement.learn", learn)
         with pytest.raises(Killed):
             continual_rl.main(argv)
     assert continual_rl.main(argv) == 0

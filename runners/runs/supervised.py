@@ -1,0 +1,82 @@
+"""Segments of networks that learn from examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from stable_baselines3.common.logger import Logger
+
+from neoteny.agents.supervised import Examples, Learner
+from neoteny.envs import Segment
+from neoteny.envs.supervised.data import Array
+from neoteny.runners.experiments.supervised import SupervisedExperiment
+from neoteny.runners.runs.display import Display
+from neoteny.runners.runs.examples import ExamplesRecorder
+from neoteny.runners.runs.learning import Learning
+
+
+class Supervised(Learning):
+    """A network learns from the examples of each task in turn.
+
+    The examples of a pass come in an order that depends on the run's seed, the task and the pass alone, so results do
+    not depend on how a task is cut into segments.
+
+    Args:
+        experiment: what to run.
+
+    Raises:
+        ConfigError: the network cannot be made.
+    """
+
+    def __init__(self, experiment: SupervisedExperiment):
+        self.experiment = experiment
+        self.coverage = experiment.make_learner(0).coverage()
+
+    def notices(self) -> list[str]:
+        train = self.experiment.sequence.task(0)
+        test = 0 if train.test_y is None else len(train.test_y)
+        shape = "×".join(map(str, self.experiment.sequence.shape))
+        return [f"Tasks of {len(train.y):,} examples of {shape}, and {test:,} test examples"]
+
+    def recorder(self, display: Display) -> ExamplesRecorder:
+        return ExamplesRecorder(self.experiment, display)
+
+    def load(self, path: Path) -> Learner:
+        learner = self.experiment.make_learner(0)
+        learner.restore(path)
+        return learner
+
+    def learn(self, segment: Segment, agent: Learner | None, recorder: ExamplesRecorder, logger: Logger) -> Learner:
+        learner = self._begin(segment, agent)
+        data = self.experiment.sequence.task(segment.visit.index)
+        train = self._examples(data.x, data.y)
+        test = None if data.test_x is None or data.test_y is None else self._examples(data.test_x, data.test_y)
+        learner.examples = train
+        recorder.begin_segment(segment, learner, train, test, logger)
+        first, count = segment.start // len(train), segment.steps // len(train)
+        for number in range(first, first + count):
+            entropy = [self.experiment.run.seed, segment.visit.index, number]
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))  # for dropout
+            order = np.random.default_rng(entropy).permutation(len(train))
+            recorder.begin_pass()
+            seen = learner.learn(train, torch.from_numpy(order))
+            recorder.end_pass(seen, last=number == first + count - 1)
+        learner.examples = None
+        return learner
+
+    def _begin(self, segment: Segment, learner: Learner | None) -> Learner:
+        """The network that goes into the segment: as it was, or another, if every task has its own."""
+        run = self.experiment.run
+        if learner is None or (run.fresh and segment.start == 0):
+            before = sum(earlier.steps for earlier in self.experiment.segments[: segment.index])
+            learner = self.experiment.make_learner(segment.seed(run.seed))
+            learner.num_timesteps = before
+        elif segment.start == 0:
+            learner.on_switch()
+        return learner
+
+    def _examples(self, x: Array, y: Array) -> Examples:
+        device = self.experiment.device
+        return Examples(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device))

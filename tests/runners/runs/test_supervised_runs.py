@@ -1,0 +1,156 @@
+"""Runs of networks that learn from examples: their files, and going on to the same numbers."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from thinning import some
+
+from neoteny.runners import continual_supervised, doctor
+from neoteny.runners.experiments import parse
+from neoteny.runners.experiments.supervised import SUPERVISED
+from neoteny.runners.runs.examples import ExamplesRecorder
+
+SMALL = "--data.samples 64 --num-tasks 3 --epochs 6 --segment-steps 150".split()
+NETS = {
+    "mlp": ["--net", "mlp", "--net.hidden", "[16]"],
+    "cnn": ["--net", "cnn", "--net.channels", "[4]", "--net.hidden", "[8]", "--net.layer_norm", "true"],
+    "resnet18": ["--net", "resnet18", "--net.width", "4"],
+    "vit": "--net vit --net.width 8 --net.depth 1 --net.heads 2 --net.feedforward 8 --net.dropout 0.2".split(),
+}
+
+
+class Killed(BaseException):
+    """Stands for the process dying: nothing may catch it."""
+
+
+def rows(folder: Path, file: str) -> list[dict[str, str]]:
+    with (folder / file).open(newline="") as lines:
+        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(lines)]
+
+
+def command(out: Path, *more: str) -> tuple[list[str], Path]:
+    argv = [*SMALL, "--out", str(out), *more]
+    return argv, parse(argv, program=SUPERVISED)[0].folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(max((folder / "checkpoints").glob("*.safetensors")))
+    return found
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two runs have the same tables, but for the time that they took, and the same network."""
+    mine, theirs = weights(one), weights(other)
+    return all(rows(one, name) == rows(other, name) for name in ("tasks.csv", "progress.csv")) and all(
+        torch.equal(mine[key], theirs[key]) for key in mine.keys() | theirs.keys()
+    )
+
+
+CASES = {
+    "mlp": (*NETS["mlp"], "--reg", "spectral+redo", "--reg.methods.redo.every", "5"),
+    "mlp, fresh": (*NETS["mlp"], "--fresh"),
+    "mlp, shrink-and-perturb": (*NETS["mlp"], "--reg", "shrink-and-perturb"),
+    "mlp, plasticity injection": (*NETS["mlp"], "--reg", "plasticity-injection"),
+    "mlp, trac": (*NETS["mlp"], "--reg", "trac+l2-init"),
+    "cnn, permuted pixels": (*NETS["cnn"], "--change", "permuted-pixels", "--reg", "l2"),
+    "cnn, classes": (*NETS["cnn"], "--change", "class-incremental", "--reg", "parseval"),
+    "resnet18": (*NETS["resnet18"], "--reg", "spectral", "--num-tasks", "2", "--epochs", "3"),
+    "vit": (*NETS["vit"], "--reg", "spectral"),
+    "mlp, teachers": (*NETS["mlp"], "--change", "random-teachers", "--reg", "wasserstein"),
+}
+
+
+@pytest.mark.parametrize("options", some({k: (v,) for k, v in CASES.items()}, "mlp", "vit"))
+def test_killed_and_resumed(options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv, whole = command(tmp_path / "whole", *options)
+    assert continual_supervised.main(argv) == 0
+    argv, resumed = command(tmp_path / "resumed", *options)
+    original = ExamplesRecorder.end_pass
+    for kill in (2, 5):  # segments of two passes: in the second of the first task, in the third
+        with monkeypatch.context() as patch:
+            count = 0
+
+            def end(self: ExamplesRecorder, *args: object, kill: int = kill, **kwargs: object) -> None:
+                nonlocal count
+                original(self, *args, **kwargs)  # type: ignore[arg-type]
+                count += 1
+                if count == kill:
+                    raise Killed
+
+            patch.setattr(ExamplesRecorder, "end_pass", end)
+            with pytest.raises(Killed):
+                continual_supervised.main(argv)
+    assert continual_supervised.main(argv) == 0
+    assert same(whole, resumed)
+
+
+def test_what_a_run_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv, folder = command(tmp_path, *NETS["mlp"], "--change", "permuted-pixels", "--reg", "spectral", "--keep-agents")
+    assert folder.parts[-3:] == (
+        "digits,samples=64-permuted-pixels,epochs=6",
+        "mlp,hidden=[16]-spectral",
+        "seed-0",
+    )
+    assert continual_supervised.main(argv) == 0
+    said = capsys.readouterr().out
+    assert "permuted pixels #3" in said
+    assert "σ₁" in said
+    tasks = rows(folder, "tasks.csv")
+    assert [row["name"] for row in tasks] == [f"permuted pixels #{number}" for number in (1, 2, 3)]
+    assert [int(row["step"]) for row in tasks] == [384, 768, 1152]
+    for row in tasks:
+        assert row["headline"] == "accuracy"
+        assert float(row["accuracy_begin"]) < float(row["accuracy_mean"]) < float(row["accuracy_final"])
+        assert 0 < float(row["test_accuracy_final"]) < float(row["accuracy_final"])
+        assert float(row["spectral_norm_max"]) > 0
+        assert float(row["gradient_diversity_min"]) > 1
+    assert sorted(path.name for path in (folder / "agents").iterdir()) == [
+        f"task-000{i}.safetensors" for i in (1, 2, 3)
+    ]
+    events = EventAccumulator(str(folder)).Reload()
+    tags = {*events.Tags()["scalars"]}
+    assert {"train/accuracy", "train/loss", "network/spectral_norm_max", "reg/all/penalty", "task/index"} <= tags
+    assert {"accuracy/01 permuted pixels #1", "network_layers/spectral_norm/1", "task/accuracy_mean"} <= tags
+    assert doctor.main([str(tmp_path)]) == 0
+    assert "finished" in capsys.readouterr().out
+
+
+def test_the_same_command_again_learns_nothing_and_a_longer_one_goes_on(tmp_path: Path) -> None:
+    argv, folder = command(tmp_path, *NETS["mlp"])
+    assert continual_supervised.main(argv) == 0
+    before = rows(folder, "tasks.csv"), (folder / "progress.csv").read_bytes()
+    assert continual_supervised.main(argv) == 0
+    assert (rows(folder, "tasks.csv"), (folder / "progress.csv").read_bytes()) == before
+    assert continual_supervised.main([*argv, "--num-tasks", "4"]) == 0
+    assert rows(folder, "tasks.csv")[:3] == before[0]
+    assert len(rows(folder, "tasks.csv")) == 4
+    assert continual_supervised.main([*argv, "--num-tasks", "4", "--threads", "2"]) == 2
+
+
+def test_results_do_not_depend_on_segments(tmp_path: Path) -> None:
+    argv, whole = command(tmp_path / "whole", *NETS["vit"])
+    _, cut = command(tmp_path / "cut", *NETS["vit"])
+    assert continual_supervised.main([*argv, "--segment-steps", "100000"]) == 0
+    assert continual_supervised.main([*argv, "--out", str(tmp_path / "cut")]) == 0
+    assert rows(whole, "tasks.csv") == rows(cut, "tasks.csv")
+    one, other = weights(whole), weights(cut)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_fresh_networks_are_new_in_every_task(tmp_path: Path) -> None:
+    argv, folder = command(tmp_path, *NETS["mlp"], "--fresh", "--change.recur", "1")
+    assert continual_supervised.main(argv) == 0
+    begins = [float(row["accuracy_begin"]) for row in rows(folder, "tasks.csv")]
+    assert max(begins) < 0.35  # of labels by chance: 0.1, where one that has learned the task has more
+    argv, folder = command(tmp_path, *NETS["mlp"], "--change.recur", "1")
+    assert continual_supervised.main(argv) == 0
+    tasks = rows(folder, "tasks.csv")
+    assert {row["name"] for row in tasks} == {"random labels #1"}
+    assert np.diff([float(row["accuracy_final"]) for row in tasks]).min() >= 0
