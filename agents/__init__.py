@@ -18,8 +18,8 @@ from neoteny.agents.switch import AtSwitch, ReplayAtSwitch
 AGENTS: dict[str, type[Continual]] = {"ppo": PPO, "dqn": DQN, "sac": SAC, "recurrent-ppo": RecurrentPPO}
 
 __all__ = [
-    "AGENTS", "DQN", "PPO", "SAC", "ActorCritic", "AgentConfig", "AtSwitch", "Attached", "CellsAndWords", "CellsAndWordsGRU",
-    "CheckpointError", "Continual",
+    "AGENTS", "DQN", "PPO", "SAC", "ActorCritic", "AgentConfig", "AtSwitch", "Attached",
+    "CellsAndWords", "CellsAndWordsGRU", "CheckpointError", "Continual",
     "DQNAtSwitch", "DQNConfig", "Encoded", "Network", "NonFiniteError", "Normalize", "OffPolicyConfig",
     "OneHot", "PPOConfig", "QPolicy", "RecurrentActorCritic", "RecurrentNetwork", "RecurrentPPO", "RecurrentPPOConfig",
     "ReplayAtSwitch", "SACAtSwitch", "SACConfig", "SmallCNN", "SoftActorCritic", "config_of", "encoder_for",

@@ -5,8 +5,13 @@
         --grid reg.strength=1e-5,1e-4,1e-3 --seeds 10 --reference fresh
     python runners/sweep.py --experiment plasticity
 
-An experiment is the same in a file, of configs/experiments/ or your own. With one, --env, --agent and --reg choose from
-what it names, and --seeds, --grid and other options are in place of its own.
+Where --data, --change or --net is named, the grid is of data, changes, networks, methods and seeds, and each run is one
+of continual_supervised.py:
+
+    python runners/sweep.py --data digits --change random-labels --net mlp --reg none,spectral,l2 --reference fresh
+
+An experiment is the same in a file, of configs/experiments/ or your own. With one, --env, --agent, --reg and the
+like choose from what it names, and --seeds, --grid and other options are in place of its own.
 
 Runs that are finished are skipped and runs that were stopped go on, so the same command can be given again at any time.
 Options this program does not know are passed on to every run; those of a method, such as --reg.strength, to the methods
@@ -32,6 +37,8 @@ from neoteny.runners.runs.interruption import Stopped, interruption
 from neoteny.runners.sweeps import Job, attributions, describe, progress_of, run_all
 
 HERE = Path(__file__).parent
+#: What is named of a sweep.
+KINDS = ("env", "agent", "data", "change", "net", "reg")
 
 
 def plan(options: argparse.Namespace, rest: list[str], prog: str) -> Plan:
@@ -40,7 +47,7 @@ def plan(options: argparse.Namespace, rest: list[str], prog: str) -> Plan:
     Raises:
         ConfigError: there is no such experiment, name or setting.
     """
-    named = {kind: getattr(options, kind) for kind in ("env", "agent", "reg")}
+    named = {kind: getattr(options, kind) for kind in KINDS}
     names: dict[str, Any] = {kind: split_names(words) for kind, words in named.items() if words}
     own: dict[str, Any] = {"reference": options.reference} if options.reference else {}
     if options.seeds:
@@ -62,6 +69,9 @@ def make_parser(prog: str) -> Parser:
     for option, text in (
         ("--env", "task sequences, parted by commas or spaces (default: minigrid-seq)"),
         ("--agent", "agents (default: ppo)"),
+        ("--data", "examples, of supervised learning: continual_supervised.py then runs (default: digits)"),
+        ("--change", "what changes from task to task there (default: random-labels)"),
+        ("--net", "networks there (default: mlp)"),
         ("--reg", "plasticity methods (default: none spectral)"),
     ):
         parser.add_argument(option, nargs="+", metavar="NAME", help=text)
@@ -107,7 +117,7 @@ def carry_out(plan: Plan, jobs: int, dry: bool) -> int:
         for job in after:
             print(f"{'missing':<9} {job.name}")
         return 0
-    program = [sys.executable, str(HERE / "continual_rl.py")]
+    program = [sys.executable, str(HERE / plan.program.file)]
     missing = [Job(each.run.folder, [*program, *each.run.arguments]) for each in found if not each.complete]
     failed = run_all(missing, jobs)
     print(f"{len(found) - len(failed)} of {len(found)} runs are complete.")

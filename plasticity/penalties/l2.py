@@ -69,8 +69,8 @@ class L2Init(Penalty):
         parts, initial = self._pairs()
         if parts:
             gradients = [p.grad for p in parts]
-            torch._foreach_add_(gradients, [p.value for p in parts], alpha=2 * self.strength)
-            torch._foreach_add_(gradients, initial, alpha=-2 * self.strength)
+            ways = torch._foreach_sub([p.value for p in parts], initial)  # first: of small ones nothing is rounded away
+            torch._foreach_add_(gradients, ways, alpha=2 * self.strength)
 
     def state(self) -> dict[str, Tensor]:
         return super().state() | self._initial

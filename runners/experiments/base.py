@@ -9,7 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import torch
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
@@ -102,6 +102,11 @@ class AnyExperiment(ABC):
         fresh = ",fresh" if self.run.fresh else ""
         name = f"{short(self.labels['agent'])}{fresh}-{short(self.labels['reg'])}"
         return Path(self.run.out) / short(self.labels["env"]) / name / f"seed-{self.run.seed}"
+
+    def with_run(self, **changes: Any) -> Self:
+        """The same, run otherwise."""
+        run = dataclasses.replace(self.run, **changes)
+        return dataclasses.replace(self, run=run)  # type: ignore[type-var]
 
     @property
     def device(self) -> torch.device:

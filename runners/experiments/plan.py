@@ -1,4 +1,4 @@
-"""The runs of a sweep: each a command line of continual_rl.py, none of them twice."""
+"""The runs of a sweep: each a command line of the program that runs it, none of them twice."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from neoteny import configs
-from neoteny.agents import config_of
 from neoteny.configs import ConfigError
 from neoteny.runners.experiments import regs
+from neoteny.runners.experiments.base import AnyExperiment
 from neoteny.runners.experiments.command_line import parse, parse_value
-from neoteny.runners.experiments.compose import KINDS, find_agent, load_presets
-from neoteny.runners.experiments.experiment import Experiment
 from neoteny.runners.experiments.sweeps import FRESH, Choice, Sweep, listed
 
 #: Settings of a sequence that are options of their own.
@@ -25,7 +23,7 @@ class Point(NamedTuple):
     """A place in the grid: what is run with every seed.
 
     Attributes:
-        names: of env, agent and reg; reg is ``fresh`` for the reference.
+        names: of env, agent and reg, or of data, change, net and reg; reg is ``fresh`` for the reference.
         settings: in place of the presets', by dotted name.
     """
 
@@ -42,7 +40,7 @@ class Point(NamedTuple):
         """The command line, without a seed."""
         fresh = self.names["reg"] == FRESH
         names = self.names | ({"reg": "none"} if fresh else {})
-        words = [word for kind in KINDS for word in (f"--{kind}", names[kind])]
+        words = [word for kind in self.names for word in (f"--{kind}", names[kind])]
         for key, value in self.settings.items():
             kind, _, path = key.partition(".")
             option = path.replace("_", "-") if kind == "env" and path in LENGTHS else key
@@ -52,9 +50,9 @@ class Point(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """A run, the words after continual_rl.py that make it, and where in the grid it is."""
+    """A run, the words after the program's name that make it, and where in the grid it is."""
 
-    experiment: Experiment
+    experiment: AnyExperiment
     arguments: list[str]
     point: Point
 
@@ -68,12 +66,13 @@ class Plan:
 
     Args:
         sweep: what is swept.
-        words: options of continual_rl.py for all runs. Those of a method go to the methods that have such a setting.
+        words: options of the program for all runs. Those of a method go to the methods that have such a setting.
         grid: alternatives by setting, in place of the sweep's own.
         only: names by kind, of which alone runs are wanted.
         prog: what the program is called, in errors.
 
     Attributes:
+        program: whose runs they are.
         runs: each folder once.
         notes: what was left out or put together, for the console.
 
@@ -91,11 +90,11 @@ class Plan:
         only: Mapping[str, list[str]] | None = None,
         prog: str = "",
     ):
-        self.sweep = sweep
+        self.sweep, self.program = sweep, sweep.program
         self.prog = prog
         self.notes: list[str] = []
-        of_all, options = _split(_options(sweep.options))
-        given, others = _split(words)
+        of_all, options = _split(_options(sweep.options), self.program.kinds)
+        given, others = _split(words, self.program.kinds)
         self.words = [*options, *others]
         self.layers = (of_all | {key: listed(value) for key, value in sweep.grid.items()}, {**(grid or {}), **given})
         self._check_keys()
@@ -112,20 +111,22 @@ class Plan:
         """Whether all settings are of somebody."""
         names = {choice.name for choices in self.sweep.choices.values() for choice in choices}
         for key in itertools.chain(*self.layers):
-            if key.partition(".")[0] not in KINDS and not any(key.startswith(f"{name}.") for name in names):
-                allowed = [*KINDS, *sorted(names)]
+            if key.partition(".")[0] not in self.program.kinds and not any(
+                key.startswith(f"{name}.") for name in names
+            ):
+                allowed = [*self.program.kinds, *sorted(names)]
                 near = configs.suggestion(key.partition(".")[0], allowed)
                 raise ConfigError(f"grid: {key!r} begins with none of {', '.join(allowed)}{near}")
 
     def _points(self) -> Iterator[Point]:
         choices = self.sweep.choices
-        choices = {kind: self._with_layers(kind, choices[kind]) for kind in KINDS}
+        choices = {kind: self._with_layers(kind, choices[kind]) for kind in choices}
         if self.sweep.reference == FRESH:
             choices["reg"].append(Choice(FRESH, {}))
         for chosen in itertools.product(*choices.values()):
-            names = dict(zip(KINDS, (choice.name for choice in chosen), strict=True))
+            names = dict(zip(choices, (choice.name for choice in chosen), strict=True))
             for variants in itertools.product(*(choice.variants() for choice in chosen)):
-                pairs = zip(KINDS, variants, strict=True)
+                pairs = zip(choices, variants, strict=True)
                 yield Point(names, {f"{kind}.{key}": value for kind, found in pairs for key, value in found.items()})
 
     def _with_layers(self, kind: str, choices: Sequence[Choice]) -> list[Choice]:
@@ -146,18 +147,17 @@ class Plan:
         if takers and len(takers) < len(choices):
             names = dict.fromkeys(choice.name for choice in choices if choice not in takers)
             self.notes.append(f"{key}: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no such setting")
-        # Where nobody has it, the error that continual_rl.py has for it is more to the point than ours.
+        # Where nobody has it, the error that the program has for it is more to the point than ours.
         return [(c, path) for c in takers or [c for c in choices if c.name != "none"] or choices]
 
     def _has(self, kind: str, choice: Choice, path: str) -> bool:
-        if kind == "env":
-            return True
-        if kind == "agent":
-            env = self.sweep.choices["env"][0].name
-            _, settings = load_presets({"env": env, "agent": choice.name, "reg": "none"})["agent"]
-            return path.partition(".")[0] in configs.fields(config_of(find_agent(settings)))
-        own = {key: values[0] for key, values in choice.settings.items()}
-        return regs.has(regs.load(choice.name)[1] | own, path.split("."))
+        if kind == "reg":
+            own = {key: values[0] for key, values in choice.settings.items()}
+            return regs.has(regs.load(choice.name)[1] | own, path.split("."))
+        names = {each: choices[0].name for each, choices in self.sweep.choices.items()}
+        _, settings = self.program.load({**names, "reg": "none", kind: choice.name})[kind]
+        found = self.program.settings_of(kind, settings)
+        return found is None or path.partition(".")[0] in configs.fields(found[1])
 
     def _without_excluded(self, points: list[Point]) -> list[Point]:
         for rule in self.sweep.exclude:
@@ -172,7 +172,7 @@ class Plan:
         found: list[PlannedRun] = []
         for point in points:
             arguments = [*point.words(), *self.words]
-            experiment, _ = parse(arguments, prog=self.prog or None)
+            experiment, _ = parse(arguments, prog=self.prog or None, program=self.program)
             label = "/".join(experiment.folder.parts[-3:-1])
             plain = {key: value for key, value in experiment.plain.items() if key not in ("labels", "seed")}
             same = json.dumps([plain, experiment.run.out], sort_keys=True, default=str)
@@ -186,14 +186,15 @@ class Plan:
             found += self._with_seeds(experiment, arguments, point)
         return found
 
-    def _with_seeds(self, experiment: Experiment, arguments: list[str], point: Point) -> Iterator[PlannedRun]:
+    def _with_seeds(self, experiment: AnyExperiment, arguments: list[str], point: Point) -> Iterator[PlannedRun]:
         for seed in self.sweep.seeds:
             if any(point.matches(rule, seed) for rule in self.sweep.exclude):
                 continue
             keep = self.attributes(point, seed)
-            words = [*arguments[: 2 * len(KINDS)], "--seed", str(seed), *arguments[2 * len(KINDS) :]]
-            run = dataclasses.replace(experiment.run, seed=seed, keep_agents=experiment.run.keep_agents or keep)
-            yield PlannedRun(dataclasses.replace(experiment, run=run), [*words, *["--keep-agents"] * keep], point)
+            names = 2 * len(point.names)
+            words = [*arguments[:names], "--seed", str(seed), *arguments[names:]]
+            run = experiment.with_run(seed=seed, keep_agents=experiment.run.keep_agents or keep)
+            yield PlannedRun(run, [*words, *["--keep-agents"] * keep], point)
 
     def attributes(self, point: Point, seed: int) -> bool:
         """Whether a run is attributed once it is done."""
@@ -201,14 +202,14 @@ class Plan:
         return wanted is not None and point.names["reg"] != FRESH and point.matches(wanted.of, seed)
 
 
-def _split(words: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
-    """Settings of env, agent and reg by dotted name, each a list of one; and the other words."""
+def _split(words: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """Settings of these kinds by dotted name, each a list of one; and the other words."""
     dotted: dict[str, list[Any]] = {}
     others = []
     following = iter(words)
     for word in following:
         option, equals, value = word.partition("=")
-        if not (option.startswith("--") and option[2:].partition(".")[0] in KINDS and "." in option):
+        if not (option.startswith("--") and option[2:].partition(".")[0] in kinds and "." in option):
             others.append(word)
             continue
         given = value if equals else next(following, None)

@@ -6,15 +6,16 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, ConfigDict, PositiveInt, field_validator
+from pydantic import BeforeValidator, ConfigDict, PositiveInt, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.experiments.command_line import parse_numbers, parse_value
-from neoteny.runners.experiments.compose import KINDS
+from neoteny.runners.experiments.program import REINFORCEMENT, Program
+from neoteny.runners.experiments.supervised import SUPERVISED
 
 #: The name of the method in runs of the fresh reference, to be excluded or attributed by.
 FRESH = "fresh"
@@ -72,18 +73,24 @@ class Attributed:
     of: dict[str, Any] = field(default_factory=dict)
 
 
+#: Alternatives, each a name, or a name with settings.
+Names = list[str | dict[str, dict[str, Any]]]
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Sweep:
-    """Environments × agents × methods × seeds. A list is a list of alternatives.
+    """Environments × agents × methods × seeds, or data × changes × networks × methods × seeds. A list is a list of
+    alternatives.
 
     Attributes:
         about: what is asked, for the reader.
         env, agent, reg: names, as for continual_rl.py, or ``{name: {setting: value or alternatives}}``. A value that is
             itself a list is written in another one: ``{ppo: {network.hidden: [[64, 64], [128, 128]]}}``.
+        data, change, net: the same, as for continual_supervised.py, which then runs, in place of env and agent.
         seeds: a number of them, ``0-4`` or a list.
         grid: alternatives by ``env.…``, ``agent.…`` or ``reg.…`` for all that have such a setting, or by
             ``NAME.…`` for one of those named above.
-        options: of continual_rl.py, by name: ``num_tasks: 5``, ``keep_agents: true``, ``agent.learning_rate: 1e-3``.
+        options: of the program, by name: ``num_tasks: 5``, ``keep_agents: true``, ``agent.learning_rate: 1e-3``.
         exclude: what is left out, by env, agent, reg (``fresh`` for the reference), seed or a dotted setting; a run is,
             if all that one entry says is true of it.
         reference: ``fresh`` adds agents that begin every task anew, without a method.
@@ -91,9 +98,12 @@ class Sweep:
     """
 
     about: str = ""
-    env: list[str | dict[str, dict[str, Any]]] = field(default_factory=lambda: ["minigrid-seq"])
-    agent: list[str | dict[str, dict[str, Any]]] = field(default_factory=lambda: ["ppo"])
-    reg: list[str | dict[str, dict[str, Any]]] = field(default_factory=lambda: ["none", "spectral"])
+    env: Names = field(default_factory=list)
+    agent: Names = field(default_factory=list)
+    data: Names = field(default_factory=list)
+    change: Names = field(default_factory=list)
+    net: Names = field(default_factory=list)
+    reg: Names = field(default_factory=lambda: ["none", "spectral"])
     seeds: Annotated[list[int], BeforeValidator(parse_seeds)] = field(default_factory=lambda: [0])
     grid: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
@@ -101,12 +111,12 @@ class Sweep:
     reference: Literal["fresh", "none"] = "none"
     attribution: Attributed | None = None
 
-    @field_validator("env", "agent", "reg", "exclude", mode="before")
+    @field_validator("env", "agent", "data", "change", "net", "reg", "exclude", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> list[Any]:
         return listed(value)
 
-    @field_validator("env", "agent", "reg")
+    @field_validator("env", "agent", "data", "change", "net", "reg")
     @classmethod
     def _are_named_once(cls, value: list[Any]) -> list[Any]:
         for item in value:
@@ -116,10 +126,24 @@ class Sweep:
             raise ValueError("at least one is needed")
         return value
 
+    @model_validator(mode="after")
+    def _is_of_one_program(self) -> Self:
+        if self.program is SUPERVISED and (self.env or self.agent):
+            raise ValueError("env: data, change and net are of supervised learning, which has no env and no agent")
+        if self.program is SUPERVISED and self.attribution:
+            raise ValueError("attribution: agents in environments can be attributed, networks on examples cannot")
+        return self
+
+    @property
+    def program(self) -> Program:
+        """The program whose runs they are: that of what is named."""
+        return SUPERVISED if self.data or self.change or self.net else REINFORCEMENT
+
     @property
     def choices(self) -> dict[str, list[Choice]]:
         """What is swept over, by kind; settings of :attr:`grid` are not in it."""
-        return {kind: [_choice(item) for item in getattr(self, kind)] for kind in KINDS}
+        defaults = {kind: [default] for kind, (_, default, _) in self.program.choices.items()}
+        return {kind: [_choice(item) for item in getattr(self, kind) or defaults[kind]] for kind in defaults}
 
 
 def _choice(item: str | Mapping[str, Mapping[str, Any]]) -> Choice:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from neoteny.configs import ConfigError
-from neoteny.runners.experiments import Experiment, PlannedRun
+from neoteny.runners.experiments import AnyExperiment, PlannedRun
 from neoteny.runners.experiments.base import short
 from neoteny.runners.runs.folder import compare
 from neoteny.runners.runs.recovery import NOTHING, recover
@@ -60,7 +60,7 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
         begun = (experiment.folder / "config.yaml").exists()
         segment, step = _last(experiment) if begun else (-1, 0)
         segments = experiment.segments
-        complete = segment == len(segments) - 1 and not experiment.run.evaluate_all
+        complete = segment == len(segments) - 1 and not getattr(experiment.run, "evaluate_all", False)
         env = experiment.folder.parents[1]
         if env not in rates:
             rates[env] = measured_rates(env)
@@ -70,7 +70,7 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
     return found
 
 
-def _last(experiment: Experiment) -> tuple[int, int]:
+def _last(experiment: AnyExperiment) -> tuple[int, int]:
     """The segment and the step that the run would go on from; (-1, 0) where nothing is whole, which it will say."""
     compare(experiment.folder, experiment.plain)
     try:
@@ -90,7 +90,7 @@ def measured_rates(env: Path) -> dict[str, float]:
     return {name: statistics.median(speeds) for name, speeds in rates.items() if speeds}
 
 
-def _rate(rates: dict[str, float], experiment: Experiment) -> float | None:
+def _rate(rates: dict[str, float], experiment: AnyExperiment) -> float | None:
     """That of the same agent and method or, if there is none yet, of the same agent with others."""
     name, agent = experiment.folder.parent.name, short(experiment.labels["agent"])
     others = [rate for other, rate in rates.items() if other.startswith((f"{agent}-", f"{agent},"))]
