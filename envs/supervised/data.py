@@ -46,7 +46,7 @@ class Data(NamedTuple):
         return found.hexdigest()[:12]
 
 
-def prepared(x: Array, y: Array, test_x: Array | None, test_y: Array | None) -> Data:
+def prepared(x: Array, y: Array, test_x: Array | None, test_y: Array | None, every_y: Array) -> Data:
     """Raw arrays as examples: inputs of mean 0 and variance 1 over the training examples, classes counted from 0.
 
     Pictures have one mean and one variance for each channel, vectors for each feature. What does not vary stays 0.
@@ -54,6 +54,7 @@ def prepared(x: Array, y: Array, test_x: Array | None, test_y: Array | None) -> 
     Args:
         x, test_x: (n, features), (n, height, width) or (n, channels, height, width).
         y, test_y: classes, (n), whole numbers; or real numbers, (n) or (n, outputs).
+        every_y: also of training examples that are not used; says which classes there are.
 
     Raises:
         ConfigError: the shapes do not go together, a number is not finite, or a test class is in no training example.
@@ -71,18 +72,17 @@ def prepared(x: Array, y: Array, test_x: Array | None, test_y: Array | None) -> 
     if not np.isfinite(x).all():
         raise ConfigError("data: x has numbers that are not finite")
     if y.dtype.kind in "iub" and y.ndim == 1:
-        classes, numbers = np.unique(y, return_inverse=True)
-        return Data(x, numbers.astype(np.int64), test_x, _places(test_y, classes), len(classes))
+        classes = np.unique(every_y)
+        test = None if test_y is None else _places(test_y, classes)
+        return Data(x, _places(y, classes), test_x, test, len(classes))
     y = y[:, None] if y.ndim == 1 else y
     test_y = test_y[:, None] if test_y is not None and test_y.ndim == 1 else test_y
     y, test_y = standardized(y, test_y)
     return Data(x, y, test_x, test_y, y.shape[1])
 
 
-def _places(y: Array | None, classes: Array) -> Array | None:
-    """Test classes, counted as in training."""
-    if y is None:
-        return None
+def _places(y: Array, classes: Array) -> Array:
+    """Classes, counted from 0."""
     if unknown := sorted({*y.tolist()} - {*classes.tolist()}):
         raise ConfigError(f"data: class {unknown[0]} is in the test examples and in no training example")
     return np.searchsorted(classes, y).astype(np.int64)

@@ -59,10 +59,11 @@ class Source:
 @lru_cache(maxsize=4)
 def _load(source: Source, seed: int) -> Data:
     x, y, test_x, test_y = source.read()
+    every_y = y
     x, y = _some("samples", source.samples, seed, x, y)
     if test_x is not None and test_y is not None:
         test_x, test_y = _some("test_samples", source.test_samples, seed, test_x, test_y)
-    return prepared(x, y, test_x, test_y)
+    return prepared(x, y, test_x, test_y, every_y)
 
 
 def _some(setting: str, count: int | None, seed: int, x: Array, y: Array) -> tuple[Array, Array]:

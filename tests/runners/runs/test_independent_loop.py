@@ -30,14 +30,14 @@ def spectral(network: nn.Sequential, _: list[Tensor]) -> Tensor:
 
 
 def l2_init(network: nn.Sequential, first: list[Tensor]) -> Tensor:
-    """0.001 · ‖θ − θ₀‖² of all layers."""
-    return 1e-3 * torch.stack([(p - q).square().sum() for p, q in zip(network.parameters(), first, strict=True)]).sum()
+    """0.01 · ‖θ − θ₀‖² of all layers."""
+    return 1e-2 * torch.stack([(p - q).square().sum() for p, q in zip(network.parameters(), first, strict=True)]).sum()
 
 
 PENALTIES: dict[str, tuple[Penalty, list[str]]] = {
     "none": (lambda *_: 0.0, []),
     "spectral": (spectral, ["--reg.strength", "1e-2"]),
-    "l2-init": (l2_init, ["--reg.strength", "1e-3", "--reg.heads", "include"]),
+    "l2-init": (l2_init, ["--reg.strength", "1e-2", "--reg.heads", "include"]),
 }
 
 
