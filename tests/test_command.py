@@ -97,7 +97,7 @@ def test_a_second_checkout_is_not_mixed_with_the_installed_one(tmp_path):
     for name in ("neoteny", "agents", "configs", "envs", "plasticity", "runners"):
         shutil.copytree(ROOT / name, tmp_path / name)
     code = (
-        "import sys, neoteny, neoteny.runners.continual_rl as program; program.parse([], prog='x')\n"
+        "import sys, neoteny.runners.continual_rl\nfrom neoteny.runners.experiments import parse\nparse([], prog='x')\n"
         "print(*{m.__file__ for name, m in sys.modules.items() if name.split('.')[0] == 'neoteny'}, sep='\\n')"
     )
     files = python("-c", code, cwd=tmp_path).stdout.split()
