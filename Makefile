@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak full clean plasticity results
+.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak full clean plasticity supervised results
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -19,6 +19,11 @@ demo: $(INSTALLED)  ## train on a short task sequence, about a minute, and say h
 plasticity: $(INSTALLED)  ## a loss of plasticity, its cause and its cure in one picture, about five minutes on two cores
 	$(BIN)/python runners/sweep.py --experiment plasticity
 	$(BIN)/python runners/explain.py runs/plasticity/cartpole-rotate
+
+supervised: $(INSTALLED)  ## methods × random labels on digits: the first thing to run a method of yours on, three minutes on two cores
+	$(BIN)/python runners/sweep.py --experiment supervised
+	$(BIN)/python runners/explain.py runs/supervised/digits-random-labels
+	$(BIN)/python runners/report.py runs/supervised/digits-random-labels
 
 results: $(INSTALLED)  ## every table and picture of results/ anew, from the rows that are kept there
 	$(BIN)/python runners/results.py

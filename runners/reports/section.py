@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from neoteny.runners.measures.visit import OF_EXAMPLES
 from neoteny.runners.reports.against_fresh import against_fresh
 from neoteny.runners.reports.answers import Answer, answers
 from neoteny.runners.reports.causes import Attributed, attributed, causes
@@ -47,6 +48,9 @@ ABSENT = {
     ),
     "cost": ("Cost", "The tables do not say how long tasks took."),
 }
+
+#: What only agents in environments can be asked.
+OF_AGENTS = ("evaluation-matrix", "attribution")
 
 
 @dataclass
@@ -91,9 +95,13 @@ class Section:
             "attribution": causes(self.attributed),
             "cost": cost(env),
         }
+        if env.headline in OF_EXAMPLES:
+            made = {key: figure for key, figure in made.items() if key not in OF_AGENTS}
         return [figure or Figure(key, *ABSENT[key]) for key, figure in made.items()]
 
     @cached_property
     def answers(self) -> list[Answer]:
         of = {figure.key: figure for figure in self.figures if figure.panels}
-        return answers(self.env, self.comparison, self.drifts, self.attributed, of.get("correlates"))
+        found = answers(self.env, self.comparison, self.drifts, self.attributed, of.get("correlates"))
+        left_out = {*OF_AGENTS} - {figure.key for figure in self.figures}
+        return [answer for answer in found if answer.key not in left_out]

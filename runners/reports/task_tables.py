@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neoteny.runners.measures import shown
+from neoteny.runners.measures.visit import OF_EXAMPLES
 from neoteny.runners.reports.comparison import MEASURES, compared
 from neoteny.runners.reports.plots import NORM
 from neoteny.runners.reports.reference import plasticity_tables
@@ -14,6 +15,17 @@ ABOUT = (
     "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
     "in which not every episode could come to its end, as long as the longest, is left out of both."
 )
+
+
+OF_EXAMPLES_ABOUT = (
+    "Examples are of training. The mean is over the passes through a task's examples, each counted as the network was "
+    "about to learn from it; the end is of all examples, after the task."
+)
+
+
+def about(headline: str) -> str:
+    """What means and ends are of."""
+    return OF_EXAMPLES_ABOUT if headline in OF_EXAMPLES else ABOUT
 
 
 def sections(section: Section) -> list[str]:

@@ -14,6 +14,7 @@ from neoteny.runners.attribution import INTERVENTIONS, named
 from neoteny.runners.attribution.reading import areas_of, in_plain_words, of_runs
 from neoteny.runners.attribution.shares import Attribution, attribute
 from neoteny.runners.measures import in_words
+from neoteny.runners.measures.visit import OF_EXAMPLES
 from neoteny.runners.reports.environment import mean
 from neoteny.runners.reports.plots import NORM
 from neoteny.runners.reports.reference import BARE, FRESH, difference
@@ -146,8 +147,10 @@ def listed_seeds(seeds: Sequence[int]) -> str:
 
 
 def sentences(this: Explanation) -> list[str]:
-    """One on the loss, one on its cause, one on what helps; each says what is not known."""
-    return [_loss(this), _cause(this), _help(this)]
+    """One on the loss, one on its cause, one on what helps; each says what is not known. Nobody can ask for the cause
+    in networks that learn from examples."""
+    asked = this.attributed is not None or this.measure not in OF_EXAMPLES
+    return [_loss(this), *([_cause(this)] if asked else []), _help(this)]
 
 
 def _show(values: Scores) -> str:
@@ -166,6 +169,10 @@ def _sure(live: Scores, fresh: Scores) -> int:
     return int(high < 0) - int(low > 0)
 
 
+def _who(this: Explanation) -> str:
+    return "networks" if this.measure in OF_EXAMPLES else "agents"
+
+
 def _loss(this: Explanation) -> str:
     late = this.values("none")[:, this.late]
     numbers = f"tasks {this.late.start + 1} to {this.late.stop}" if late.shape[1] > 1 else f"task {this.late.stop}"
@@ -178,7 +185,7 @@ def _loss(this: Explanation) -> str:
         0: "no loss of plasticity is sure",
         -1: "what was learned before helps, and no plasticity is lost",
     }[_sure(late, fresh)]
-    text = f"{text}, that of agents that begin every task anew {_show(fresh)}: {verdict}"
+    text = f"{text}, that of {_who(this)} that begin every task anew {_show(fresh)}: {verdict}"
     if not this.has_norms:
         return f"{text}."
     norms = this.values("none", NORM).mean(0)

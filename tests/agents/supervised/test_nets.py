@@ -57,14 +57,28 @@ def test_a_network_learns_is_saved_and_covered(name: str, tmp_path: Path) -> Non
     assert torch.equal(learner.look(data).losses, other.look(data).losses)
 
 
+def make(settings: dict[str, object]) -> Net:
+    cls, own = find_net(settings)
+    return configs.build(cls, own, "net")
+
+
 def count(network: nn.Module, *kinds: type[nn.Module]) -> int:
     return sum(isinstance(module, kinds) for module in network.modules())
 
 
 @pytest.mark.parametrize(
     ("name", "norms"),
-    [("cnn", 0), ("cnn, layer norm", 1), ("resnet18", 20), ("resnet18, layer norm", 20), ("resnet18, no norm", 0)]
-    + [("vit", 5), ("vit, no norm", 0), ("mlp", 0), ("mlp, crelu and layer norm", 1)],
+    [
+        ("cnn", 0),
+        ("cnn, layer norm", 1),
+        ("resnet18", 20),
+        ("resnet18, layer norm", 20),
+        ("resnet18, no norm", 0),
+        ("vit", 5),
+        ("vit, no norm", 0),
+        ("mlp", 0),
+        ("mlp, crelu and layer norm", 1),
+    ],
 )
 def test_normalization_is_there_where_it_is_asked_for(name: str, norms: int) -> None:
     network = SMALL[name].make(SHAPE, 5)
@@ -73,7 +87,7 @@ def test_normalization_is_there_where_it_is_asked_for(name: str, norms: int) -> 
 
 
 def test_resnet18_has_the_published_number_of_weights() -> None:
-    """11,173,962 for pictures of 3 channels and 10 classes, in its variant for small pictures (kuangliu/pytorch-cifar)."""
+    """11,173,962 for pictures of 3 channels and 10 classes, in the variant for small pictures."""
     network = ResNet18().make((3, 32, 32), 10)
     assert sum(parameter.numel() for parameter in network.parameters()) == 11_173_962
     assert count(network, nn.Conv2d) == 20
@@ -118,8 +132,7 @@ def test_pictures_are_needed_where_they_are() -> None:
 )
 def test_settings_that_cannot_be_used(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        cls, own = find_net(settings)
-        configs.build(cls, own, "net")
+        make(settings)
 
 
 def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
