@@ -98,11 +98,11 @@ class Sweep:
     """
 
     about: str = ""
-    env: Names = field(default_factory=list)
-    agent: Names = field(default_factory=list)
-    data: Names = field(default_factory=list)
-    change: Names = field(default_factory=list)
-    net: Names = field(default_factory=list)
+    env: Names | None = None
+    agent: Names | None = None
+    data: Names | None = None
+    change: Names | None = None
+    net: Names | None = None
     reg: Names = field(default_factory=lambda: ["none", "spectral"])
     seeds: Annotated[list[int], BeforeValidator(parse_seeds)] = field(default_factory=lambda: [0])
     grid: dict[str, Any] = field(default_factory=dict)
@@ -113,16 +113,16 @@ class Sweep:
 
     @field_validator("env", "agent", "data", "change", "net", "reg", "exclude", mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> list[Any]:
-        return listed(value)
+    def _one_is_a_list(cls, value: Any) -> list[Any] | None:
+        return None if value is None else listed(value)
 
     @field_validator("env", "agent", "data", "change", "net", "reg")
     @classmethod
-    def _are_named_once(cls, value: list[Any]) -> list[Any]:
-        for item in value:
+    def _are_named_once(cls, value: list[Any] | None) -> list[Any] | None:
+        for item in value or ():
             if isinstance(item, dict) and len(item) != 1:
                 raise ValueError(f"a name, or one name with its settings, is expected, got {item!r}")
-        if not value:
+        if value == []:
             raise ValueError("at least one is needed")
         return value
 

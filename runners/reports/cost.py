@@ -12,10 +12,10 @@ from neoteny.runners.reports.figures import Cell, Dots, Figure, Numbers, Panel
 from neoteny.runners.reports.scores import Scores
 
 HOW = (
-    "Steps per second while training (environment steps, or examples learned from), of all finished tasks of a run: more is faster. Dots are runs, "
-    "lines 95 % intervals over them. Relative to none: how many times as long a step takes as without a method. "
-    "Runs that shared a machine with others were slower for it, so small differences mean little; "
-    "runners/benchmark.py --methods measures side by side."
+    "Steps per second while training (environment steps, or examples learned from), of all finished tasks of a run: "
+    "more is faster. Dots are runs, lines 95 % intervals over them. Relative to none: how many times as long a step "
+    "takes as without a method. Runs that shared a machine with others were slower for it, so small differences mean "
+    "little; runners/benchmark.py --methods measures side by side."
 )
 
 

@@ -23,7 +23,7 @@ OF_EXAMPLES_ABOUT = (
 )
 
 
-def about(headline: str) -> str:
+def about_means(headline: str) -> str:
     """What means and ends are of."""
     return OF_EXAMPLES_ABOUT if headline in OF_EXAMPLES else ABOUT
 

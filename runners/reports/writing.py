@@ -13,7 +13,7 @@ from neoteny.runners.reports.reference import write_plasticity
 from neoteny.runners.reports.section import Section
 from neoteny.runners.reports.sources import as_rows
 from neoteny.runners.reports.tables import solved_table, transfer_table, write_rows
-from neoteny.runners.reports.task_tables import about, sections
+from neoteny.runners.reports.task_tables import about_means, sections
 
 #: Where a section's figures are, in its folder.
 FIGURES = "figures"
@@ -41,7 +41,7 @@ def markdown(section: Section, command: str, solved_at: float | None = None) -> 
     text = [
         f"# {env.name}",
         f"Made by `{command}`. Means over seeds with 95 % bootstrap intervals.",
-        about(headline),
+        about_means(headline),
     ]
     if gaps := settings.missing(env):
         text += ["## Missing or unfinished", "\n".join(f"- {gap}" for gap in gaps)]

@@ -66,20 +66,20 @@ def count(network: nn.Module, *kinds: type[nn.Module]) -> int:
     return sum(isinstance(module, kinds) for module in network.modules())
 
 
-@pytest.mark.parametrize(
-    ("name", "norms"),
-    [
-        ("cnn", 0),
-        ("cnn, layer norm", 1),
-        ("resnet18", 20),
-        ("resnet18, layer norm", 20),
-        ("resnet18, no norm", 0),
-        ("vit", 5),
-        ("vit, no norm", 0),
-        ("mlp", 0),
-        ("mlp, crelu and layer norm", 1),
-    ],
-)
+NORMS = {
+    "cnn": 0,
+    "cnn, layer norm": 1,
+    "resnet18": 20,
+    "resnet18, layer norm": 20,
+    "resnet18, no norm": 0,
+    "vit": 5,
+    "vit, no norm": 0,
+    "mlp": 0,
+    "mlp, crelu and layer norm": 1,
+}
+
+
+@pytest.mark.parametrize(("name", "norms"), NORMS.items())
 def test_normalization_is_there_where_it_is_asked_for(name: str, norms: int) -> None:
     network = SMALL[name].make(SHAPE, 5)
     assert count(network, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm) == norms
