@@ -140,13 +140,18 @@ def compose(
     env = f"{names['data']}-{names['change']}"
     settings = {"data": data["data"], "change": data["change"], "name": env, **given}
     labels = {"env": env + more, "agent": names["net"], "reg": names["reg"]}
-    return assemble(settings, data["net"], methods, configs.build(SupervisedRun, run, "--"), labels)
+    return assemble(settings, data["net"], methods, configs.build(SupervisedRun, run, "--"), labels, "--")
 
 
 def assemble(
-    env: Mapping[str, Any], net: Mapping[str, Any], reg: Mapping[str, Any], run: SupervisedRun, labels: dict[str, str]
+    env: Mapping[str, Any],
+    net: Mapping[str, Any],
+    reg: Mapping[str, Any],
+    run: SupervisedRun,
+    labels: dict[str, str],
+    called: str = "env",
 ) -> SupervisedExperiment:
-    """An experiment from the settings of its tasks, its network and its method.
+    """An experiment from the settings of its tasks (``called`` so in errors), its network and its method.
 
     Raises:
         ConfigError: a setting is unknown or wrong.
@@ -155,7 +160,7 @@ def assemble(
     data = configs.build(source, own, "data")
     kind, own = find_change(env["change"])
     change = configs.build(kind, own, "change")
-    stream = configs.build(Stream, {**env, "data": data, "change": change}, "env")
+    stream = configs.build(Stream, {**env, "data": data, "change": change}, called)
     cls, own = find_net(net)
     built = regs.build(reg)
     if isinstance(built, dict):
