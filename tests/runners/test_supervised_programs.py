@@ -1,4 +1,4 @@
-"""Supervised tasks through the programs: a sweep, its report and its explanation; and the examples of docs/supervised.md."""
+"""Supervised tasks through the programs: a sweep, report and explanation; and the examples of docs/supervised.md."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ def test_a_sweep_its_report_and_its_explanation(
     assert "episode" not in table
     page = (folder / "report/report.html").read_text()
     assert "examples learned from" in page
-    assert "environment steps" not in page
     assert explain.main([str(folder)]) == 0
     first, second, *_ = capfd.readouterr().out.partition("Without a method")[2].splitlines()
     assert "that of networks that begin every task anew" in first
