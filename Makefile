@@ -65,8 +65,8 @@ full: $(INSTALLED)  ## all tests, also those that are one of several and left ou
 fuzz: $(INSTALLED)  ## 10,000 checkpoints, damaged and forged: none may do more than be refused, in ten minutes
 	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 3600 tests/agents/test_mutated_checkpoints.py
 
-soak: $(INSTALLED)  ## 1,000 kills and 200 power cuts of PPO, DQN, SAC and recurrent PPO, in an hour
-	KILLS=1000 CUTS=200 $(BIN)/python -m pytest -s --timeout 7200 tests/runners/runs/test_kills.py tests/runners/runs/test_power_cuts.py
+soak: $(INSTALLED)  ## 1,000 kills of PPO, DQN, SAC and recurrent PPO, 200 power cuts, 200 pairs begun together, in an hour
+	KILLS=1000 CUTS=200 PAIRS=200 $(BIN)/python -m pytest -s --timeout 7200 $(addprefix tests/runners/runs/,test_pairs.py test_kills.py test_power_cuts.py)
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 
