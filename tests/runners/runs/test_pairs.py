@@ -59,10 +59,8 @@ def test_pairs(tmp_path: Path) -> None:
         home = tmp_path / f"{pair}"
         home.mkdir()
         barrier = multiprocessing.Barrier(2, timeout=60)
-        files = [home / "one", home / "other"]
-        children = [
-            begin(command(home), file, barrier.wait, rng.choice([0, 0, 0, rng.uniform(0, 0.002)])) for file in files
-        ]
+        argv, files = command(home), [home / "one", home / "other"]
+        children = [begin(argv, file, barrier.wait, rng.choice([0, 0, 0, rng.uniform(0, 0.002)])) for file in files]
         codes = [ended(child) for child in children]
         said = [file.read_text() for file in files]
         assert sorted(codes) == [0, 2], (pair, codes, said)
