@@ -20,6 +20,7 @@ from neoteny.runners.runs import chain
 
 #: How many pairs there are; `make soak` has more.
 PAIRS = int(os.environ.get("PAIRS", "3"))
+SHORT = ("ppo", "--num-tasks", "1")
 
 
 def begin(argv: list[str], errors: Path, meet: Callable[[], Any], delay: float) -> int:
@@ -53,17 +54,17 @@ def ended(child: int) -> int:
 def test_pairs(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
-    assert ended(begin(command(whole), tmp_path / "errors", lambda: None, 0)) == 0
+    assert ended(begin(command(whole, *SHORT), tmp_path / "errors", lambda: None, 0)) == 0
     rng = random.Random(0)
     for pair in range(PAIRS):
         home = tmp_path / f"{pair}"
         home.mkdir()
         barrier = multiprocessing.Barrier(2, timeout=60)
-        argv, files = command(home), [home / "one", home / "other"]
+        argv, files = command(home, *SHORT), [home / "one", home / "other"]
         children = [begin(argv, file, barrier.wait, rng.choice([0, 0, 0, rng.uniform(0, 0.002)])) for file in files]
         codes = [ended(child) for child in children]
         said = [file.read_text() for file in files]
         assert sorted(codes) == [0, 2], (pair, codes, said)
         assert f": process {children[codes.index(0)]} on" in said[codes.index(2)], (pair, said)
-        assert equal(of(home), of(whole)), pair
+        assert equal(of(home, *SHORT), of(whole, *SHORT)), pair
     print(f"{PAIRS} pairs")
