@@ -19,6 +19,9 @@ from neoteny.runners.experiments import regs
 from neoteny.runners.experiments.compose import KINDS, compose, find_agent, load_presets
 from neoteny.runners.experiments.experiment import Experiment, Run, plain
 
+#: A range written with a dash has at most so many numbers.
+MOST_NUMBERS = 10_000
+
 
 def parse_value(text: str) -> Any:
     """A value as in the YAML files.
@@ -48,12 +51,15 @@ def parse_numbers(text: str) -> list[int]:
     """``0-4`` or ``0,3,7`` or both.
 
     Raises:
-        ValueError: it is something else, or no number is in it.
+        ValueError: it is something else, or no number is in it, or one range has more than :data:`MOST_NUMBERS`.
     """
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
+        numbers = range(int(first), int(last or first) + 1)
+        if numbers.stop - numbers.start > MOST_NUMBERS:
+            raise ValueError(text)
+        found += numbers
     if not found:
         raise ValueError(text)
     return found
