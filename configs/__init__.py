@@ -122,11 +122,11 @@ class _Dumper(yaml.SafeDumper):
     """Quotes the texts that :class:`_Loader` would take for numbers."""
 
 
-for _tag in ("timestamp", "binary", "set", "omap", "pairs"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_undefined)
+_OTHERS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "binary", "set", "omap", "pairs"))
+_Loader.yaml_constructors = {tag: made for tag, made in _Loader.yaml_constructors.items() if tag not in _OTHERS}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, text) for tag, text in found if tag != "tag:yaml.org,2002:timestamp"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, text) for tag, text in found if tag not in _OTHERS]
+    for first, found in _Loader.yaml_implicit_resolvers.items()
 }
 _EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$")
 for _kind in (_Loader, _Dumper):
