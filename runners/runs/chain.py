@@ -54,6 +54,8 @@ class Chain:
                 f"another --out"
             )
         self.evaluations = Evaluations(experiment, self.folder, self.env)
+        if self.done:  # a process that was killed when it had written its last checkpoint can have left the oldest
+            self.folder.tidy()
 
     @property
     def coming(self) -> list[Segment]:
