@@ -215,7 +215,7 @@ class Experiment:
         settings = self.agent.arguments()
         try:
             return self.algorithm(env=seen, reg=self.reg, seed=seed, device=self.device, **settings)
-        except (ValueError, AssertionError, TypeError, MemoryError, RuntimeError) as error:
+        except (ValueError, AssertionError, TypeError, ArithmeticError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error
 

@@ -26,6 +26,7 @@ REFUSED = {
     "segment-steps: input should be a valid integer": "--segment-steps 1:30",
     "segment-steps: a number is expected, got True": "--segment-steps true",
     "segment-steps: a run has at most 1,000,000": "--steps-per-task 1000000000000000000",
+    "agent: cannot be made with these settings: int too big": f"--num-tasks 1 --reg spectral --reg.k {10**30}",
     "network.fourier": "--agent.network.fourier 2",
     "environments need more memory": f"--num-tasks 1 --num-envs {10**30}",
     "reg: method none has no settings, got 3": "--num-tasks 1 --reg.3 4",
