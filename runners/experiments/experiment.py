@@ -48,7 +48,7 @@ class Run:
         precision: of products of float32 matrices, in torch's words: highest, high or medium. Part of the result:
             medium rounds to bfloat16 where that is faster (some processors, GPUs); elsewhere it is about as highest.
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
-            moment end truncated.
+            moment end truncated. A sequence of slow environments can say another default.
         timeout: seconds within which the processes of backend async have to answer.
         keep_agents: keep the agent of each task's end in the run's folder, as agents/task-0001.safetensors, …, to be
             evaluated or learned on from. On disk, for each task: the weights with the optimizer's state, about three
@@ -131,8 +131,9 @@ class Experiment:
 
         :func:`~neoteny.runners.experiments.from_plain` is the way back.
         """
+        sequence = dataclasses.replace(self.sequence, segment_steps=None)  # the run has its own
         return {
-            "env": {"fingerprint": self.sequence.fingerprint(), **plain(self.sequence)},
+            "env": {"fingerprint": self.sequence.fingerprint(), **plain(sequence)},
             "agent": {"algorithm": class_name(self.algorithm, AGENTS), **plain(self.agent)},
             "reg": plain(settings(self.reg)),
             **plain(self.run),
