@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import random
 import resource
@@ -24,7 +25,7 @@ from neoteny.runners.runs import Chain
 from neoteny.runners.runs.notices import notices
 
 #: How many files are tried; `make fuzz` tries more.
-FILES = int(os.environ.get("MUTATIONS", "60"))
+FILES = int(os.environ.get("MUTATIONS", "32"))
 SECONDS, BYTES = 5, 2_000_000_000
 KINDS = ("envs", "agents", "regs", "experiments")
 #: Environments of which making a few is a matter of a second; the others' files are read, and no more.
@@ -134,6 +135,7 @@ def limited(kind: str, name: str, file: Path, said: Path) -> int:
 def _loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is imported when the first run begins is, so that processes that are forked off need not."""
     Chain(parse(["--env", "cartpole-offset", "--num-tasks", "1", "--out", str(tmp_path_factory.mktemp("runs"))], "")[0])
+    gc.collect()  # its environments have threads, which those do not have
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, with Linux's limits")
@@ -143,19 +145,14 @@ def test_mutated(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     texts = {name: (configs.FOLDER / kind / f"{name}.yaml").read_text() for name in configs.names(kind)}
     file, said = tmp_path / "mutated.yaml", tmp_path / "said"
     refused = 0
-    bad = os.environ.get("BAD")
     for seed in range(FILES // len(KINDS)):
         rng = random.Random(f"{kind}{seed}")
         name = rng.choice([*texts])
         file.write_bytes(mutated(texts[name], [*texts.values()], rng))
         code = limited(kind, name, file, said)
         refused += code == 2
-        if bad and code not in (0, 2):
-            with open(bad, "a") as f:
-                f.write(f"##### {kind} {seed} {name} code {code}\n{said.read_text()[-1500:]}\n")
-            Path(f"{bad}-{kind}-{seed}.yaml").write_bytes(file.read_bytes())
-            continue
         assert code in (0, 2), (seed, name, code, said.read_text())
         assert code == 0 or said.read_text().strip(), (seed, name)
         assert "Traceback" not in said.read_text(), (seed, name)
     assert refused > FILES // len(KINDS) // 3
+    assert {path.name for path in tmp_path.iterdir()} <= {file.name, said.name, "runs"}

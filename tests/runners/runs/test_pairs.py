@@ -20,7 +20,7 @@ from neoteny.runners import continual_rl
 from neoteny.runners.runs import chain
 
 #: How many pairs there are; `make soak` has more.
-PAIRS = int(os.environ.get("PAIRS", "3"))
+PAIRS = int(os.environ.get("PAIRS", "2"))
 SHORT = ("ppo", "--num-tasks", "1")
 
 
