@@ -17,9 +17,12 @@ from pathlib import Path
 from neoteny.configs import ConfigError
 from neoteny.runners import attribution
 from neoteny.runners.experiments.command_line import parser_of
-from neoteny.runners.reports import plot
+from neoteny.runners.reports import Environment, Section, plot
+from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.flat import read_flat
-from neoteny.runners.reports.task_tables import ABOUT, headline_of, sections
+from neoteny.runners.reports.sensitivity import sensitivity
+from neoteny.runners.reports.sources import of_rows
+from neoteny.runners.reports.task_tables import ABOUT, sections
 from neoteny.runners.sweeps.explanation import explain
 from neoteny.runners.sweeps.picture import explained
 
@@ -34,12 +37,16 @@ def of_tasks(file: Path) -> Iterator[Path]:
     ]
     for sequence, runs in read_flat(file).items():
         heading = [f"# Sequence {sequence}"] if sequence else []
-        text += [*heading, *sections(runs)]
+        name = sequence or f"{file.parent.name}{suffix}"
+        section = Section(Environment(name, [*of_rows(runs, file.parent)]))
+        text += [*heading, *sections(section)]
         picture = file.with_name("-".join(filter(None, ("returns", sequence))) + f"{suffix}.png")
         tasks = max(len(rows) for seeds in runs.values() for rows in seeds.values())
         if picture.exists() or (len(runs) > 1 and tasks > 1):
-            plot(runs, picture, sequence or f"{file.parent.name}{suffix}", headline_of(runs))
+            plot(runs, picture, name, section.env.headline)
             yield picture
+        if swept := sensitivity(section.env):
+            yield from save(swept, file.parent, name)[:1]
     table = file.with_name(f"table{suffix}.md")
     table.write_text("\n\n".join(text) + "\n")
     yield table

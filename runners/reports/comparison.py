@@ -10,8 +10,8 @@ import numpy as np
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import Environment
-from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Line, Numbers, Panel, short
-from neoteny.runners.reports.reference import has_ratio
+from neoteny.runners.reports.figures import Cell, Dots, Figure, Heat, Line, Numbers, Panel, estimate, short
+from neoteny.runners.reports.reference import has_ratio, reference_of, without_method
 from neoteny.runners.reports.scores import Scores
 from neoteny.runners.reports.statistics import (
     Estimate,
@@ -135,14 +135,16 @@ def _known(values: Scores) -> Scores:
     return values[np.isfinite(values)]
 
 
-HOW = (
+MEASURES = (
     "The interquartile mean (IQM) is the mean of the middle half of all scores, runs and tasks together: neither "
-    "one lucky run nor one easy task decides it. Lines are 95 % intervals of a bootstrap stratified by task. The "
+    "one lucky run nor one easy task decides it. Its 95 % interval is of a bootstrap stratified by task. The "
     "probability of improvement is how probable it is that a run of one method does better than a run of the other "
     "in the same task: 0.5 is no difference, and where the interval holds 0.5 the runs do not tell which is better. "
-    "A performance profile says which share of scores lies above the number on the x axis: the higher curve is "
-    "better. Tasks of one run share an agent, so these intervals can be too narrow: those of the table's last "
-    "column draw whole runs. "
+    "Tasks of one run share an agent, so these intervals can be too narrow: those in the table that are called so "
+    "draw whole runs. "
+)
+PROFILE = (
+    "A performance profile says which share of scores lies above the number on the x axis: the higher curve is better. "
 )
 
 
@@ -160,7 +162,12 @@ def comparison(env: Environment, found: Comparison) -> Figure | None:
     ]
     panels.append(_profile(env, found))
     return Figure(
-        "comparison", "Which method is better", HOW + found.about, panels, table=_table(env, found), pick=True
+        "comparison",
+        "Which method is better",
+        MEASURES + PROFILE + found.about,
+        panels,
+        table=compared(env, found),
+        pick=True,
     )
 
 
@@ -204,17 +211,22 @@ def _profile(env: Environment, found: Comparison) -> Panel:
     return Panel("performance profile", "score", "share of scores above", lines)
 
 
-def _table(env: Environment, found: Comparison) -> list[dict[str, Cell]]:
+def compared(env: Environment, found: Comparison) -> list[dict[str, Cell]]:
+    """A row for each method, the best first; none, where there is nothing to compare."""
+    if len(env.methods) < 2 or not found.order:
+        return []
     best = found.order[0]
     rows: list[dict[str, Cell]] = []
     for method, (value, low, high) in found.iqm.items():
         scores = found.scores[method]
-        _, wide_low, wide_high = stratified_interval(scores, interquartile_mean, whole_runs=True)
+        _, *wide = stratified_interval(scores, interquartile_mean, whole_runs=True)
         row: dict[str, Cell] = {"method": env.called[method], "runs": len(scores)}
         row |= {"IQM": value, "low": low, "high": high}
+        row |= {"whole runs, low": wide[0], "whole runs, high": wide[1]}
+        for name, other in (("none", without_method(method, env.rows)), ("fresh", reference_of(method, env.rows))):
+            if other in env.rows:
+                row[f"P(better than {name})"] = estimate(*found.better(method, other))
         if method != best and method not in env.fresh:
-            chance = found.better(best, method)
-            row |= dict(zip(("P(best is better)", "P, low", "P, high"), chance, strict=True))
-        row |= {"missing scores": int(np.isnan(scores).sum())}
-        rows.append(row | {"whole runs, low": wide_low, "whole runs, high": wide_high})
+            row["P(best is better)"] = estimate(*found.better(best, method))
+        rows.append(row | {"missing scores": int(np.isnan(scores).sum())})
     return rows

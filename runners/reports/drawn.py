@@ -95,6 +95,8 @@ def draw(panel: Panel, axis: Axes) -> None:
         axis.set_yticks(log_ticks(low, high))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.yaxis.set_minor_formatter(NullFormatter())
+    if panel.log_x:
+        axis.set_xscale("log")
     if panel.bands:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
         axis.set_xlim(0, panel.bands[-1][1])

@@ -154,6 +154,7 @@ class Panel:
         log: whether the axis of the values is logarithmic.
         bands: where each task begins and ends on the x axis, and its name.
         guide: a value with a meaning, as 1 of a ratio.
+        log_x: whether the x axis is logarithmic.
     """
 
     title: str
@@ -163,6 +164,7 @@ class Panel:
     log: bool = False
     bands: Sequence[tuple[float, float, str]] = ()
     guide: float | None = None
+    log_x: bool = False
 
     def rows(self) -> Iterator[dict[str, Cell]]:
         return ({"panel": self.title, **row} for mark in self.marks for row in mark.rows())

@@ -54,6 +54,8 @@ def plot(panel: Panel) -> dict[str, Any]:
     }
     if panel.log:
         _logarithmic(panel, layout["yaxis"])
+    if panel.log_x:
+        layout["xaxis"] |= {"type": "log", "dtick": 1, "exponentformat": "power"}
     if panel.bands:
         layout["xaxis"]["range"] = [0, panel.bands[-1][1] * 1.01]
     elif ends := span(panel):

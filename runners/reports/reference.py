@@ -14,8 +14,9 @@ from neoteny.runners.measures import in_words
 from neoteny.runners.reports.scores import Runs, Scores, interval, resampled, scores
 from neoteny.runners.reports.statistics import Estimate, bounds
 
-#: What the folders of fresh runs without a method are called, after the agent.
+#: What the folders of fresh runs without a method are called, after the agent; and those of runs that go on.
 FRESH = ",fresh-none"
+BARE = "-none"
 
 
 class Line(NamedTuple):
@@ -29,15 +30,28 @@ class Line(NamedTuple):
 
 
 def reference_of(name: str, runs: Runs) -> str | None:
-    """The fresh run of the same agent without a method; None if there is none, or ``name`` is fresh itself.
+    """The fresh run of the same agent without a method; None if there is none, or ``name`` is fresh itself."""
+    return _of_the_same_agent(name, FRESH, runs)
+
+
+def without_method(name: str, runs: Runs) -> str | None:
+    """The run of the same agent without a method; None if there is none, or ``name`` is fresh, or has no method."""
+    found = _of_the_same_agent(name, BARE, runs)
+    return None if found == name else found
+
+
+def _of_the_same_agent(name: str, ending: str, runs: Runs) -> str | None:
+    """The run of the same agent whose name ends so; none, if ``name`` is one of fresh agents without a method.
 
     A folder is called ``<agent>-<reg>``, where both may have dashes: it is parted before the presets of methods or, if
     the method is none of them, anywhere.
     """
+    if name.endswith(FRESH):
+        return None
     places = [i for i, letter in enumerate(name) if letter == "-"]
     presets = set(configs.names("regs"))
     known = [i for i in places if presets.issuperset(name[i + 1 :].partition(",")[0].split("+"))]
-    found = [ref for i in known or places if (ref := name[:i] + FRESH) in runs]
+    found = [ref for i in known or places if (ref := name[:i] + ending) in runs]
     return max(found, key=len, default=None)
 
 

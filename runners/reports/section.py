@@ -16,6 +16,7 @@ from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Figure
 from neoteny.runners.reports.kept import kept
 from neoteny.runners.reports.learning import learned, learning_curves
+from neoteny.runners.reports.sensitivity import sensitivity
 
 #: What is not there: key, title and why.
 ABSENT = {
@@ -31,6 +32,10 @@ ABSENT = {
         "also later.",
     ),
     "comparison": ("Which method is better", "There is one method, or the methods share no task."),
+    "sensitivity": (
+        "How much a swept setting matters",
+        "No three methods here differ in one number alone. `sweep.py --grid reg.strength=1e-4,1e-3,1e-2` tries three.",
+    ),
     "correlates": (
         "What goes with the next task's return",
         "There are fewer than five tasks after a first one that have both numbers, or the numbers do not differ.",
@@ -81,6 +86,7 @@ class Section:
             "plasticity-against-fresh": against_fresh(env),
             "evaluation-matrix": kept(env),
             "comparison": comparison(env, self.comparison),
+            "sensitivity": sensitivity(env),
             "correlates": correlates(env, self.comparison),
             "attribution": causes(self.attributed),
             "cost": cost(env),

@@ -141,13 +141,25 @@ def read_run(folder: Path) -> Run:
 def _collected(folder: Path) -> Iterator[Run]:
     """The runs in the tasks.csv that a report has written."""
     problems: list[str] = []
-    by_run: dict[tuple[str, int], list[Row]] = {}
+    found: Runs = {}
     for row in read_table(folder / "tasks.csv", problems):
         if row.get("method") and (row.get("seed") or "").isdigit():
-            by_run.setdefault((row["method"], int(row["seed"])), []).append(row)
-    for (method, seed), rows in by_run.items():
-        place = folder / method.replace("/", "_") / f"seed-{seed}"
-        yield Run(method, seed, place, rows, problems=(*problems, "only tasks.csv is kept"))
+            found.setdefault(row["method"], {}).setdefault(int(row["seed"]), []).append(row)
+    yield from of_rows(found, folder, problems)
+
+
+def of_rows(runs: Runs, folder: Path, problems: Sequence[str] = ()) -> Iterator[Run]:
+    """The runs of which only the rows of tasks.csv are kept.
+
+    Args:
+        runs: the rows.
+        folder: where they are.
+        problems: in reading them.
+    """
+    for method, seeds in runs.items():
+        for seed, rows in seeds.items():
+            place = folder / method.replace("/", "_") / f"seed-{seed}"
+            yield Run(method, seed, place, rows, problems=(*problems, "only tasks.csv is kept"))
 
 
 def _lines(file: Path, problems: list[str]) -> Iterator[list[str]]:

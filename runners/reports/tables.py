@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sized
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 
 import numpy as np
 
 from neoteny.runners.measures import in_words, transfer
+from neoteny.runners.reports.figures import Cell, short
 from neoteny.runners.reports.scores import Runs, Scores, Seeds, interval, scores
 
 
@@ -23,6 +24,18 @@ def show(values: Scores) -> str:
 def seeds_of(name: str, values: Sized) -> str:
     """A method, and how many seeds it has."""
     return f"{name} ({len(values)} seed{'s' * (len(values) != 1)})"
+
+
+def as_markdown(rows: Sequence[Mapping[str, Cell]]) -> str:
+    """Rows, of which some may lack columns."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [
+        [short(v) if isinstance(v := row.get(name), float) else str("" if v is None else v) for name in columns]
+        for row in rows
+    ]
+    return "\n".join(
+        "| " + " | ".join(line) + " |" for line in (columns, ["---"] + ["---:"] * (len(columns) - 1), *cells)
+    )
 
 
 def table(runs: Runs, column: str) -> str:

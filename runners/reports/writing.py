@@ -7,7 +7,6 @@ from pathlib import Path
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports import settings
 from neoteny.runners.reports.drawn import save
-from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import write_csv
 from neoteny.runners.reports.plots import plot
 from neoteny.runners.reports.reference import write_plasticity
@@ -28,14 +27,15 @@ KEPT_AND_LOST = (
 )
 
 
-def markdown(env: Environment, command: str, solved_at: float | None = None) -> str:
+def markdown(section: Section, command: str, solved_at: float | None = None) -> str:
     """The tables of a sequence, as Markdown.
 
     Args:
-        env: its runs.
+        section: what is said of it.
         command: that makes the report.
         solved_at: the return at which a task counts as solved; None: nothing is said of it.
     """
+    env = section.env
     runs, headline = env.rows, env.headline
     rows = [row for seeds in runs.values() for rows in seeds.values() for row in rows]
     text = [
@@ -45,7 +45,7 @@ def markdown(env: Environment, command: str, solved_at: float | None = None) -> 
     ]
     if gaps := settings.missing(env):
         text += ["## Missing or unfinished", "\n".join(f"- {gap}" for gap in gaps)]
-    text += sections(runs)
+    text += sections(section)
     if evaluated := as_rows(env.runs, "evaluations"):
         games = next(row.get("games", "") for seeds in evaluated.values() for rows in seeds.values() for row in rows)
         about = KEPT_AND_LOST.format(measure=in_words(headline), games=games)
@@ -70,7 +70,7 @@ def write(section: Section, folder: Path, command: str, solved_at: float | None 
     env = section.env
     figures = folder / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(markdown(env, command, solved_at))
+    (folder / "table.md").write_text(markdown(section, command, solved_at))
     plot(env.rows, folder / "returns.png", env.name, env.headline)
     write_rows(env.rows, folder / "tasks.csv")
     files = [folder / "table.md", folder / "returns.png", folder / "tasks.csv"]

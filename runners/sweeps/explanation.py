@@ -16,12 +16,9 @@ from neoteny.runners.attribution.shares import Attribution, attribute
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.environment import mean
 from neoteny.runners.reports.plots import NORM
-from neoteny.runners.reports.reference import FRESH, difference
+from neoteny.runners.reports.reference import BARE, FRESH, difference
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
 from neoteny.runners.sweeps.keeping import Trials, read_folder
-
-#: How the folder of runs without a method ends.
-BARE = "-none"
 
 #: What an attribution that was stopped at once has not.
 ENDS = {"nothing", "everything"}
