@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -98,5 +99,6 @@ class Switches:
             self.logger.record("answers/0 the run so far", Image(picture, "HWC"))
             self.logger.record("answers/1 which tasks were learned", learned(tasks))
             self.logger.record("answers/2 since when its networks drift, and which", drifts(tasks, progress))
+            gc.collect()  # figures hold themselves, and would pile up
             self.free_from = (now := time.perf_counter()) + (now - began) / SHARE
         self.logger.dump(step)
