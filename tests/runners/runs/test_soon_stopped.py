@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -68,6 +69,13 @@ def told_to_stop(argv: list[str], after: float) -> tuple[int, float, float]:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     end = time.monotonic() - sent
     return code, 0.0 if "writes" in times else times.get("closes", end), end
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is imported late is, in processes that are forked off too."""
+    assert continual_rl.main(command(tmp_path_factory.mktemp("first"))) == 0
+    gc.collect()  # its environments have threads, which those do not have
 
 
 @pytest.mark.slow
