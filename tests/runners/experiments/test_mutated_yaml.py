@@ -19,6 +19,7 @@ import yaml
 
 from neoteny import configs
 from neoteny.configs import ConfigError
+from neoteny.envs import EnvironmentFault
 from neoteny.runners import sweep
 from neoteny.runners.experiments import parse
 from neoteny.runners.runs import Chain
@@ -105,7 +106,7 @@ def begin(kind: str, name: str, file: Path) -> int:
     if kind != "envs" or name.startswith(QUICK):
         try:
             notices(Chain(experiment).experiment)
-        except ConfigError as error:
+        except (ConfigError, EnvironmentFault) as error:  # the program leaves with 1 after the latter
             print(error, file=sys.stderr)
             return 2
     return 0
