@@ -131,9 +131,8 @@ class Experiment:
 
         :func:`~neoteny.runners.experiments.from_plain` is the way back.
         """
-        sequence = dataclasses.replace(self.sequence, segment_steps=None)  # the run has its own
         return {
-            "env": {"fingerprint": self.sequence.fingerprint(), **plain(sequence)},
+            "env": {"fingerprint": self.sequence.fingerprint(), **plain(self.sequence)},
             "agent": {"algorithm": class_name(self.algorithm, AGENTS), **plain(self.agent)},
             "reg": plain(settings(self.reg)),
             **plain(self.run),
