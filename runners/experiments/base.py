@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
 
@@ -19,6 +19,9 @@ from neoteny.configs import ConfigError, class_name
 from neoteny.envs import SHIFTS, Segment, Shift, Visit
 from neoteny.runners.experiments.regs import Reg
 from neoteny.runners.measures import find_metric
+
+#: A run is a chain of at most so many segments, each of which ends with a checkpoint.
+MOST_SEGMENTS = 1_000_000
 
 #: Bytes of a label in a folder's name, which may have two of them; file systems take 255.
 LONGEST = 120
@@ -93,6 +96,11 @@ class AnyExperiment(ABC):
 
     @property
     @abstractmethod
+    def budgets(self) -> Iterable[tuple[int, int]]:
+        """Of each visit its steps, and the steps of which its segments are multiples."""
+
+    @property
+    @abstractmethod
     def segments(self) -> list[Segment]:
         """What the run is a chain of."""
 
@@ -119,12 +127,19 @@ class AnyExperiment(ABC):
         torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
 
     def check(self) -> None:
-        """Whatever can only be known by asking the machine.
+        """Whatever can only be known by asking the machine, or of all settings together.
 
         Raises:
-            ConfigError: the device or wandb is not there, or the folder cannot be written.
+            ConfigError: the device or wandb is not there, the folder cannot be written, or the run would never end.
         """
         find_device(self.run.device)
+        each = self.run.segment_steps
+        count = sum(-(-steps // (max(1, each // multiple) * multiple)) for steps, multiple in self.budgets)
+        if count > MOST_SEGMENTS:
+            raise ConfigError(
+                f"--segment-steps: a run has at most {MOST_SEGMENTS:,} segments, these would be {count:,}; "
+                f"take longer ones, or tasks of fewer steps"
+            )
         if "\0" in str(self.folder):
             raise ConfigError(f"--out: {str(self.folder)!r} cannot be written (a path has no null bytes)")
         if self.run.wandb is not None and importlib.util.find_spec("wandb") is None:

@@ -17,6 +17,9 @@ from neoteny.runners.experiments import regs
 from neoteny.runners.experiments.base import plain
 from neoteny.runners.experiments.program import REINFORCEMENT, Program
 
+#: A range written with a dash has at most so many numbers.
+MOST_NUMBERS = 10_000
+
 
 def parse_value(text: str) -> Any:
     """A value as in the YAML files.
@@ -46,12 +49,15 @@ def parse_numbers(text: str) -> list[int]:
     """``0-4`` or ``0,3,7`` or both.
 
     Raises:
-        ValueError: it is something else, or no number is in it.
+        ValueError: it is something else, or no number is in it, or one range has more than :data:`MOST_NUMBERS`.
     """
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
+        numbers = range(int(first), int(last or first) + 1)
+        if numbers.stop - numbers.start > MOST_NUMBERS:
+            raise ValueError(text)
+        found += numbers
     if not found:
         raise ValueError(text)
     return found
@@ -127,7 +133,7 @@ def parse(
     try:
         for kind, (name, settings) in presets.items():
             _add_overrides(parser, kind, name, settings, program)
-        _add_run(parser, program)
+        _add_run(parser, program, presets[program.kinds[0]][1].get("segment_steps"))
         if {"-h", "--help"} & set(argv):
             parser.print_help()
             parser.exit(0)
@@ -135,6 +141,7 @@ def parse(
         overrides = {key: value for key, value in vars(options).items() if "." in key}
         overrides |= _free_overrides(parser, rest, program)
         run = {f.name: getattr(options, f.name) for f in dataclasses.fields(program.run)}
+        run["segment_steps"] = overrides.get("env.segment_steps", run["segment_steps"])
         more = {option.name: getattr(options, option.name) for option in program.options}
         experiment = program.compose(presets, overrides, run, more)
         experiment.check()
@@ -219,7 +226,8 @@ def _attribute_docs(cls: type) -> dict[str, str]:
     return found
 
 
-def _add_run(parser: Parser, program: Program) -> None:
+def _add_run(parser: Parser, program: Program, segment_steps: Any) -> None:
+    """An option for every setting of a run, of which the sequence can say how long its segments are."""
     group = parser.add_argument_group("how to run it")
     documented = _attribute_docs(program.run)
     for field in dataclasses.fields(program.run):
@@ -232,7 +240,8 @@ def _add_run(parser: Parser, program: Program) -> None:
             )
         else:
             read = parse_value if isinstance(field.default, int) else str
-            group.add_argument(option, type=read, default=field.default, metavar="X", help=documented[field.name])
+            default = segment_steps if field.name == "segment_steps" and segment_steps else field.default
+            group.add_argument(option, type=read, default=default, metavar="X", help=documented[field.name])
     for own in program.options:
         read = parse_count if own.whole else parse_value
         group.add_argument(f"--{own.name.replace('_', '-')}", type=read, metavar="N", help=own.text)

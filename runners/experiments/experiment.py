@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ class Run(AnyRun):
 
     Attributes:
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
-            moment end truncated.
+            moment end truncated. A sequence of slow environments can say another default.
         timeout: seconds within which the processes of backend async have to answer.
         keep_agents: keep the agent of each task's end in the run's folder, as agents/task-0001.safetensors, …, to be
             evaluated or learned on from. On disk, for each task: the weights with the optimizer's state, about three
@@ -107,6 +108,10 @@ class Experiment(AnyExperiment):
         """Environment steps between two updates."""
         return int(self.agent.rollout_length * self.agent.num_envs)
 
+    @property
+    def budgets(self) -> Iterable[tuple[int, int]]:
+        return ((self.budget(visit), self.rollout) for visit in self.sequence.visits)
+
     @cached_property
     def segments(self) -> list[Segment]:
         """What the run is a chain of."""
@@ -138,7 +143,7 @@ class Experiment(AnyExperiment):
                 timeout=self.run.timeout,
                 render_mode=render_mode,
             )
-        except MemoryError as error:
+        except (MemoryError, OverflowError) as error:
             raise ConfigError(f"agent.num_envs: {count} environments need more memory than there is") from error
 
     def as_seen(self, env: ContinualVecEnv) -> VecEnv:
@@ -167,6 +172,6 @@ class Experiment(AnyExperiment):
         settings = self.agent.arguments()
         try:
             return self.algorithm(env=seen, reg=self.reg, seed=seed, device=self.device, **settings)
-        except (ValueError, AssertionError, TypeError, MemoryError, RuntimeError) as error:
+        except (ValueError, AssertionError, TypeError, ArithmeticError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error

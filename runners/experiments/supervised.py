@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -84,6 +84,10 @@ class SupervisedExperiment(AnyExperiment):
             "labels": dict(self.labels),
         }
 
+    @property
+    def budgets(self) -> Iterable[tuple[int, int]]:
+        return ((visit.task.steps, self.sequence.size(visit.index)) for visit in self.sequence.visits)
+
     @cached_property
     def segments(self) -> list[Segment]:
         return self.sequence.segments(self.run.segment_steps)
@@ -104,8 +108,8 @@ class SupervisedExperiment(AnyExperiment):
             raise ConfigError(f"net: cannot be made with these settings: {reason}") from error
 
     def check(self) -> None:
-        super().check()
         self.sequence.check()
+        super().check()
 
 
 def load_presets(names: Mapping[str, str]) -> Presets:

@@ -50,6 +50,8 @@ class Chain:
                 f"another --out"
             )
         self.learning.claim(self.folder)
+        if self.done:  # a process that was killed when it had written its last checkpoint can have left the oldest
+            self.folder.tidy()
 
     @property
     def coming(self) -> list[Segment]:
@@ -120,6 +122,7 @@ class Chain:
                 self.folder.keep(agent, segment.visit.index)
         logger.dump(step)
         if segment.ends_visit:
-            shown.show(step, writing.tasks.rows, writing.progress.rows, segment is self.experiment.segments[-1])
+            last = segment is self.experiment.segments[-1]
+            shown.show(step, writing.tasks.rows, lambda: writing.progress.rows, last)
         state = {"segment": segment.index, "step": step, "visit": recorder.state()}
         self.folder.save(agent, state)
