@@ -1,7 +1,8 @@
 """What each method is good for in a short test of plasticity: ten times random labels of 64 digits.
 
-At this learning rate a network without a method learns the first tasks by heart and the last ones hardly. The bounds of methods that help are
-far above that: switched off or broken, they fail. Those of others say that they do not help here, at these settings.
+At this learning rate a network without a method learns the first tasks by heart and the last ones hardly. The bounds of
+methods that help are far above that: switched off or broken, they fail. Those of others say that they do not help here,
+at these settings.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from neoteny.runners import continual_rl
+from neoteny.runners import continual_rl, continual_supervised
 from neoteny.runners.experiments import parse
+from neoteny.runners.experiments.program import REINFORCEMENT
+from neoteny.runners.experiments.supervised import SUPERVISED
 
 PROGRAM = Path(continual_rl.__file__)
 SEQUENCE = "tasks: [{env: CartPole-v1, steps: 256}, {env: CartPole-v1, steps: 256}]\ncycles: 2\n"
@@ -23,11 +25,15 @@ AGENTS = {
     "dqn": REPLAY,
     "sac": REPLAY,
 }
+#: A network on examples, of which a run has eight segments too.
+NETWORK = "--data.samples 32 --num-tasks 4 --epochs 8 --net.hidden [16] --net.batch_size 8 --segment-steps 128".split()
 PENDULUM = SEQUENCE.replace("CartPole-v1", "Pendulum-v1")
 
 
 def command(folder: Path, agent: str = "ppo", *more: str) -> list[str]:
-    """The command line of a run of eight segments."""
+    """The command line of a run of eight segments; of a network on examples, if ``agent`` is ``mlp``."""
+    if agent == "mlp":
+        return [*NETWORK, "--net", "mlp", "--out", str(folder / "runs"), *more]
     (folder / "tiny.yaml").write_text(PENDULUM if agent == "sac" else SEQUENCE)
     settings = ["--agent", agent, *AGENTS[agent], *SMALL, "--out", str(folder / "runs")]
     return ["--env", str(folder / "tiny.yaml"), *settings, *more]
@@ -35,7 +41,19 @@ def command(folder: Path, agent: str = "ppo", *more: str) -> list[str]:
 
 def of(folder: Path, agent: str = "ppo", *more: str) -> Path:
     """The run's own folder."""
-    return parse(command(folder, agent, *more), "")[0].folder
+    program = SUPERVISED if agent == "mlp" else REINFORCEMENT
+    path: Path = parse(command(folder, agent, *more), program=program)[0].folder
+    return path
+
+
+def program(argv: list[str]) -> Path:
+    """The file of the program that a command line is for."""
+    return Path(continual_supervised.__file__) if "--net" in argv else PROGRAM
+
+
+def main(argv: list[str]) -> int:
+    """Run a command line with the program that it is for."""
+    return continual_supervised.main(argv) if "--net" in argv else continual_rl.main(argv)
 
 
 def equal(one: Path, other: Path) -> bool:

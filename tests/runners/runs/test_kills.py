@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nothing_lost import AGENTS, command, equal, of, scalars
-
-from neoteny.runners import continual_rl
+from nothing_lost import AGENTS, command, equal, main, of, scalars
 
 #: How many kills there are in all; `make soak` has more.
 KILLS = int(os.environ.get("KILLS", "8"))
@@ -59,7 +57,7 @@ def run_in_a_child(argv: list[str], prepare: Callable[[], None]) -> int:
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 1)
             prepare()
-            code = continual_rl.main(argv)
+            code = main(argv)
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)
@@ -68,12 +66,12 @@ def run_in_a_child(argv: list[str], prepare: Callable[[], None]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", [*AGENTS, "mlp"])
 def test_kills(agent: str, tmp_path: Path) -> None:
     whole, first = tmp_path / "whole", tmp_path / "first"
     whole.mkdir()
     first.mkdir()
-    assert continual_rl.main(command(first, agent, *METHODS)) == 0  # whatever is imported late is, in children too
+    assert main(command(first, agent, *METHODS)) == 0  # whatever is imported late is, in children too
     gc.collect()  # its environments have threads, which children do not have
     began = time.monotonic()
     assert run_in_a_child(command(whole, agent, *METHODS), lambda: None) == 0

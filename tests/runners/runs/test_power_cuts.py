@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from nothing_lost import PROGRAM, command, equal, of, scalars
+from nothing_lost import command, equal, main, of, program, scalars
 from power_cuts import STRACE, Disk, calls
-
-from neoteny.runners import continual_rl
 
 #: How many cuts are tried; `make soak` tries more.
 CUTS = int(os.environ.get("CUTS", "12"))
@@ -27,7 +25,7 @@ def can_trace() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not can_trace(), reason="strace is not installed, or may not trace")
-@pytest.mark.parametrize("agent", ["ppo", "dqn"] if "CUTS" in os.environ else ["ppo"])
+@pytest.mark.parametrize("agent", ["ppo", "dqn", "mlp"] if "CUTS" in os.environ else ["ppo"])
 def test_power_cuts(agent: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -35,7 +33,7 @@ def test_power_cuts(agent: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     log = tmp_path / "log"
     subprocess.run(
-        [*STRACE, "-o", log, sys.executable, PROGRAM, *argv], env=environment, check=True, capture_output=True
+        [*STRACE, "-o", log, sys.executable, program(argv), *argv], env=environment, check=True, capture_output=True
     )
     whole, expected = tmp_path / "whole", scalars(of(home, agent))
     home.rename(whole)
@@ -56,6 +54,6 @@ def test_power_cuts(agent: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
             for path, content in disk.after_a_cut(rng).items():
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 Path(path).write_bytes(content)
-            assert continual_rl.main(command(home, agent)) == 0, (index, capsys.readouterr().err)
+            assert main(command(home, agent)) == 0, (index, capsys.readouterr().err)
             assert equal(of(home, agent), of(whole, agent)), index
             assert scalars(of(home, agent)) == expected, index
