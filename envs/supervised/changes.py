@@ -11,60 +11,9 @@ from pydantic.dataclasses import dataclass
 
 from neoteny import configs
 from neoteny.configs import ConfigError
+from neoteny.envs.supervised.change import Change
 from neoteny.envs.supervised.data import Array, Data, standardized
 from neoteny.envs.supervised.sources import STRICT
-
-
-@dataclass(frozen=True, config=STRICT, kw_only=True)
-class Change:
-    """Makes the tasks of data. Subclasses override :meth:`task`, and whatever of the rest is different for them.
-
-    Attributes:
-        recur: after so many tasks the first one comes again; null for never. With 1 nothing ever changes.
-    """
-
-    name: ClassVar[str]
-    #: Whether tasks have different numbers of examples.
-    changes_size: ClassVar[bool] = False
-
-    recur: PositiveInt | None = None
-
-    def task(self, data: Data, number: int, seed: int) -> Data:
-        """The examples of a task: a function of what is given.
-
-        Args:
-            data: all examples.
-            number: of the task, the first being 0.
-            seed: of the tasks.
-        """
-        raise NotImplementedError
-
-    def rng(self, number: int, seed: int) -> np.random.Generator:
-        """The generator for what is drawn for a task."""
-        return np.random.default_rng([seed, number, 1])
-
-    def place(self, index: int) -> int:
-        """The number of the task that is the ``index``-th to be learned."""
-        return index % self.recur if self.recur else index
-
-    def label(self, number: int) -> str:
-        """What a task is called."""
-        return f"{self.name.replace('-', ' ')} #{number + 1}"
-
-    def outputs(self, data: Data) -> int:
-        """The outputs of a network for all tasks."""
-        return data.outputs
-
-    def check(self, data: Data, tasks: int) -> None:
-        """Raises:
-        ConfigError: this data cannot be changed so, or not into so many tasks.
-        """
-        if not data.has_classes:
-            raise ConfigError(f"change: {self.name} needs data with classes, and these have numbers as targets")
-
-    def plain(self) -> dict[str, Any]:
-        settings = {key: getattr(self, key) for key in configs.fields(type(self))}
-        return {"change": configs.class_name(type(self), CHANGES), **settings}
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -280,9 +229,6 @@ class Mixtures(Change):
         if isinstance(self.of, (ClassIncremental, Mixtures)):
             raise ConfigError(f"change.of: tasks of {self.of.name} cannot be mixed, their examples are not the same")
 
-    def plain(self) -> dict[str, Any]:
-        return super().plain() | {"of": self.of.plain()}
-
 
 def _mixed(
     one: tuple[Array, Array], other: tuple[Array, Array], share: float, rng: np.random.Generator
@@ -320,3 +266,10 @@ def find_change(settings: Mapping[str, Any]) -> tuple[type[Change], dict[str, An
     """
     rest = {key: value for key, value in settings.items() if key != "change"}
     return configs.find_class("change", str(settings.get("change")), CHANGES, Change), rest
+
+
+def plain(change: Change) -> dict[str, Any]:
+    """A change as plain data, which :func:`parse_change` takes."""
+    settings = {key: getattr(change, key) for key in configs.fields(type(change))}
+    inner = {key: plain(value) for key, value in settings.items() if isinstance(value, Change)}
+    return {"change": configs.class_name(type(change), CHANGES), **settings, **inner}

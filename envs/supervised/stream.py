@@ -11,7 +11,8 @@ from pydantic import InstanceOf, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from neoteny.configs import ConfigError
-from neoteny.envs.supervised.changes import Change
+from neoteny.envs.supervised.change import Change
+from neoteny.envs.supervised.changes import plain
 from neoteny.envs.supervised.data import Data
 from neoteny.envs.supervised.sources import STRICT, Source
 from neoteny.envs.tasks.sequence import MOST_VISITS
@@ -94,13 +95,13 @@ class Stream:
 
     def fingerprint(self) -> str:
         """A hash of all that defines the benchmark: examples, change, budgets, seed. The name is not included."""
-        parts = [self.examples.fingerprint(), self.change.plain(), self.num_tasks, self.epochs, self.tasks_seed]
+        parts = [self.examples.fingerprint(), plain(self.change), self.num_tasks, self.epochs, self.tasks_seed]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def plain(self) -> dict[str, Any]:
         """As plain data, without the fingerprint."""
         return {
             "data": self.data.plain(),
-            "change": self.change.plain(),
+            "change": plain(self.change),
             **{key: getattr(self, key) for key in ("num_tasks", "epochs", "tasks_seed", "score", "name")},
         }

@@ -7,16 +7,16 @@ import hashlib
 import importlib.util
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic.dataclasses import dataclass
 
 from neoteny.configs import ConfigError, class_name
-from neoteny.envs import SHIFTS, Segment, Shift, Visit
+from neoteny.envs import SHIFTS, Segment, Shift
 from neoteny.runners.experiments.regs import Reg
 from neoteny.runners.measures import find_metric
 
@@ -62,16 +62,6 @@ class AnyRun:
         for name in names:
             find_metric(name)
         return names
-
-
-class AnySequence(Protocol):
-    """Tasks in the order in which they are learned."""
-
-    @property
-    def visits(self) -> Sequence[Visit]: ...
-    @property
-    def score(self) -> str: ...
-    def fingerprint(self) -> str: ...
 
 
 class AnyExperiment(ABC):

@@ -10,7 +10,7 @@ import pytest
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.envs.supervised import CHANGES, Change, Data, Stream
-from neoteny.envs.supervised.changes import find_change
+from neoteny.envs.supervised.changes import find_change, plain
 from neoteny.envs.supervised.sources import Digits
 
 CLASSES = 5
@@ -38,8 +38,8 @@ def test_tasks_are_functions_of_number_and_seed_and_leave_the_data(name: str, se
     assert one == again
     assert one not in {change.task(data, 2, 0).fingerprint(), change.task(data, 1, 5).fingerprint()}
     assert data.fingerprint() == before.fingerprint()
-    assert change.plain()["change"] == name
-    cls, own = find_change(change.plain())
+    assert plain(change)["change"] == name
+    cls, own = find_change(plain(change))
     assert configs.build(cls, own, "change") == change
 
 
