@@ -25,6 +25,7 @@ from rich.text import Text
 
 from neoteny.plasticity.survey import ACTED_ON
 from neoteny.runners.measures import in_words, shown, transfer
+from neoteny.runners.measures.visit import OF_EXAMPLES
 from neoteny.runners.runs.answers import answers
 
 #: A terminal with fewer columns than this shows less.
@@ -135,11 +136,11 @@ def _width(texts: Sequence[str]) -> int:
     return max(map(len, texts), default=0)
 
 
-def _fit(columns: dict[str, list[str]], width: int) -> list[str]:
+def _fit(columns: dict[str, list[str]], called: str, width: int) -> list[str]:
     """Take columns away until the table is as narrow as that, and say which."""
     left_out = []
     for heading in (*[name for name in OPTIONAL if name in columns], *[name for name in columns if "(" in name][:1:-1]):
-        needed = [_width([*cells, *name.split()]) + 3 for name, cells in columns.items() if name != NAME]
+        needed = [_width([*cells, *name.split()]) + 3 for name, cells in columns.items() if name != called]
         if sum(needed) + NAME_WIDTH + 4 <= width:
             break
         left_out.append(heading)
@@ -171,21 +172,21 @@ def summary(
         progress: the rows of ``progress.csv``.
     """
     names = sorted(shown(rows), key=lambda name: name != rows[0].get("headline"))
+    called = "name" if rows and rows[0].get("headline") in OF_EXAMPLES else NAME
     columns = {
         "task": [str(int(row["task"]) + 1) for row in rows],
-        NAME: [row["name"] for row in rows],
+        called: [row["name"] for row in rows],
         "steps": [f"{int(row['steps']):,}" for row in rows],
     }
-    if any("episodes" in row for row in rows):
-        columns["episodes"] = [f"{int(row['episodes']):,}" for row in rows]
+    columns |= {key: [f"{int(row[key]):,}" for row in rows] for key in ("episodes",) if rows and key in rows[0]}
     measures = {f"{in_words(name)} ({when})": f"{name}_{key}" for name in names for when, key in WHEN.items()}
     for heading, key in (measures | {"largest σ₁": "spectral_norm_max"}).items():
         columns[heading] = [_cell(row, key) for row in rows]
     console = Console(width=None if sys.stdout.isatty() else 160)
-    left_out = _fit(columns, console.width)
+    left_out = _fit(columns, called, console.width)
     table = Table(title=title, title_justify="left")
     for heading, cells in columns.items():
-        if heading == NAME:
+        if heading == called:
             table.add_column(heading, min_width=NAME_WIDTH, overflow="fold")
         else:
             table.add_column(heading, justify="right", width=_width([*cells, *heading.split()]))
