@@ -272,7 +272,7 @@ def test_the_page_on_experiments(folder: Path, capsys: pytest.CaptureFixture[str
     assert len(part) == 2 * 2 * 2 * (1 + 4 + 1) + attributed
     assert len([*configs.names("experiments")]) == sum(f"`{name}`" in page for name in configs.names("experiments")) + 4
     listed = re.findall(r"^\| `(\w+)`", page.partition("| key |")[2].partition("Paths are")[0], re.MULTILINE)
-    assert {*listed, "agent", "reg"} == {field.name for field in dataclasses.fields(Sweep)}
+    assert {*listed, "agent", "reg", "change", "net"} == {field.name for field in dataclasses.fields(Sweep)}
 
 
 @pytest.mark.parametrize(
