@@ -94,8 +94,8 @@ class Plan:
         self.sweep = sweep
         self.prog = prog
         self.notes: list[str] = []
-        of_all, options = _split(_options(sweep.options))
-        given, others = _split(words)
+        of_all, options = split_settings(_options(sweep.options))
+        given, others = split_settings(words)
         self.words = [*options, *others]
         self.layers = (of_all | {key: listed(value) for key, value in sweep.grid.items()}, {**(grid or {}), **given})
         self._check_keys()
@@ -201,14 +201,18 @@ class Plan:
         return wanted is not None and point.names["reg"] != FRESH and point.matches(wanted.of, seed)
 
 
-def _split(words: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
-    """Settings of env, agent and reg by dotted name, each a list of one; and the other words."""
+def split_settings(words: Sequence[str], kinds: Sequence[str] = tuple(KINDS)) -> tuple[dict[str, list[Any]], list[str]]:
+    """Settings of env, agent and reg, or of other ``kinds``, by dotted name, each a list of one; and the other words.
+
+    Raises:
+        ConfigError: an option has no value.
+    """
     dotted: dict[str, list[Any]] = {}
     others = []
     following = iter(words)
     for word in following:
         option, equals, value = word.partition("=")
-        if not (option.startswith("--") and option[2:].partition(".")[0] in KINDS and "." in option):
+        if not (option.startswith("--") and option[2:].partition(".")[0] in kinds and "." in option):
             others.append(word)
             continue
         given = value if equals else next(following, None)
