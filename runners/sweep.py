@@ -122,7 +122,7 @@ def settings_of(options: argparse.Namespace, slurm: dict[str, list[Any]], out: s
     for option, value, engines in (
         ("--address", options.address, ("ray",)),
         ("--gpus", options.gpus, ("ray", "slurm")),
-        *((f"--slurm.{key}", True, ("slurm",)) for key in slurm),
+        *((f"--{key}", True, ("slurm",)) for key in slurm),
     ):
         if value and options.engine not in engines:
             raise ConfigError(f"{option}: is of --engine {' and '.join(engines)}, got --engine {options.engine}")
@@ -131,7 +131,7 @@ def settings_of(options: argparse.Namespace, slurm: dict[str, list[Any]], out: s
             raise ConfigError(f"{option}: at least {least} is needed, got {given}")
     if options.gpus < 0:
         raise ConfigError(f"--gpus: at least 0 is needed, got {options.gpus:g}")
-    slurms = {key: value for key, (value,) in slurm.items()}
+    slurms = {key.removeprefix("slurm."): value for key, (value,) in slurm.items()}
     return Settings(Path(out), options.jobs, options.memory, options.gpus, options.address, slurms)
 
 

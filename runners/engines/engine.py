@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,7 +55,7 @@ class Engine(Protocol):
     def room(self) -> int | None:
         """So many jobs run at a time; None: nobody knows."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[list[Outcome], None, None]:
         """What has ended since the last time, also if that is nothing, at least once a second, until all have.
 
         Closed before that, it ends what runs.
@@ -80,7 +80,7 @@ def find_engine(name: str) -> Start:
     """
     module, extra = ENGINES[name]
     try:
-        return import_module(module).start  # type: ignore[no-any-return]
+        return import_module(module).start
     except ImportError as error:
         raise ConfigError(
             f"--engine {name}: needs the extra {extra!r}: pip install 'neoteny[{extra}]' ({error})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
@@ -34,7 +34,7 @@ class Local:
             f"{each:g} (--memory says how much)"
         ] * (self.room < wanted)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[list[Outcome], None, None]:
         running: list[subprocess.Popen[bytes]] = []
         pool = ThreadPoolExecutor(self.room)
         left = {pool.submit(partial(work(patient=False), job, began=running.append)) for job in jobs}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class Ray:
         there = b"" if self.shared else pack(Path(job.name))
         return task.remote(job, work(patient=True), self.mark, there)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[list[Outcome], None, None]:
         waiting, running = list(jobs)[::-1], dict[Any, Job]()
         try:
             while waiting or running:
@@ -89,7 +90,7 @@ class Ray:
         except RayError as error:
             return Outcome(job, 1, str(getattr(error, "cause", None) or error), float("nan"))
         unpack(made, Path(job.name))
-        return outcome  # type: ignore[no-any-return]
+        return outcome
 
 
 @contextmanager
@@ -99,10 +100,10 @@ def start(settings: Settings) -> Iterator[Ray]:
     Raises:
         ConfigError: there is no such cluster.
     """
-    own = {} if settings.address else {"num_cpus": settings.jobs, "include_dashboard": False}
+    own: dict[str, Any] = {} if settings.address else {"num_cpus": settings.jobs, "include_dashboard": False}
     heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(settings.address or "local", log_to_driver=False, logging_level="error", **own)
+        ray.init(settings.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RayError, ValueError) as error:
         raise ConfigError(f"--address: {settings.address!r} cannot be connected to: {error}") from error
     if threading.current_thread() is threading.main_thread():

@@ -103,9 +103,9 @@ def describe_disk(found: Sequence[Progress]) -> str:
     for each in found:
         folder = each.run.experiment.folder
         if each.complete:
-            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            sizes.setdefault(folder.parents[1], {}).setdefault(folder.parent.name, []).append(size)
-    usual = {env: {name: statistics.median(own) for name, own in names.items()} for env, names in sizes.items()}
+            own = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            sizes.setdefault(folder.parents[1], {}).setdefault(folder.parent.name, []).append(own)
+    usual = {env: {name: statistics.median(all_) for name, all_ in names.items()} for env, names in sizes.items()}
     left = [each.run.experiment for each in found if not each.complete]
     known = [size for run in left if (size := _of_like(usual.get(run.folder.parents[1], {}), run)) is not None]
     if not left:
