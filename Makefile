@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak full clean plasticity results
+.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak clusters full clean plasticity results
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -67,6 +67,9 @@ fuzz: $(INSTALLED)  ## 10,000 checkpoints, damaged and forged: none may do more 
 
 soak: $(INSTALLED)  ## 1,000 kills and 200 power cuts of PPO, DQN, SAC and recurrent PPO, in an hour
 	KILLS=1000 CUTS=200 $(BIN)/python -m pytest -s --timeout 7200 tests/runners/runs/test_kills.py tests/runners/runs/test_power_cuts.py
+
+clusters: $(INSTALLED)  ## the same runs at home, on a Ray cluster that everything happens to, and on Slurm, in half an hour
+	CLUSTERS=1 $(BIN)/python -m pytest -s --timeout 3600 tests/runners/engines
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 

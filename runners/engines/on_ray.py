@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Generator, Iterator, Sequence
@@ -24,6 +25,8 @@ from neoteny.runners.engines.work import Job, Killed, Outcome, on_a_node, pack, 
 
 #: So often a run goes on elsewhere after its process, its worker or its node has died.
 RETRIES = 10
+#: Seconds until a cluster that does not answer is none.
+WAIT = 10
 
 
 class Ray:
@@ -93,6 +96,21 @@ class Ray:
         return outcome
 
 
+def _answers(address: str) -> None:
+    """Ray itself would ask for minutes.
+
+    Raises:
+        ConfigError: nobody listens at HOST:PORT.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        if not host:
+            raise ValueError("auto or HOST:PORT is expected")
+        socket.create_connection((host, int(port)), WAIT).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--address: {address!r} cannot be connected to: {error}") from error
+
+
 @contextmanager
 def start(settings: Settings) -> Iterator[Ray]:
     """Connect to a cluster, or start one on this machine, which ends with this process.
@@ -100,6 +118,8 @@ def start(settings: Settings) -> Iterator[Ray]:
     Raises:
         ConfigError: there is no such cluster.
     """
+    if settings.address and settings.address != "auto":
+        _answers(settings.address)
     own: dict[str, Any] = {} if settings.address else {"num_cpus": settings.jobs, "include_dashboard": False}
     heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -110,7 +130,7 @@ def start(settings: Settings) -> Iterator[Ray]:
         for number, handler in heard.items():  # Ray has put its own in place
             signal.signal(number, handler)
     settings.out.mkdir(parents=True, exist_ok=True)
-    mark = settings.out.absolute() / f".{uuid.uuid4().hex}"
+    mark = settings.out.absolute() / f".driver-{uuid.uuid4().hex}"
     mark.touch()
     try:
         yield Ray(settings, mark)
