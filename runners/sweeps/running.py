@@ -34,7 +34,7 @@ def run_all(
     ended = 0
     if not jobs:
         return failed
-    view = View(jobs, runs or {}, what, Console(stderr=True, soft_wrap=True), engine.room)
+    view = View(jobs, runs or {}, what, Console(stderr=True), engine.room)
     with view, closing(engine.run(jobs)) as endings:
         for some in endings:
             for outcome in some:

@@ -75,7 +75,7 @@ class View:
             self.say(self.summary())
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def counts(self) -> Counter[str]:
         return Counter(each.state for each in self.watched.values())
