@@ -45,7 +45,7 @@ def begin(
     before = Path.cwd()
     os.chdir(folder)
     try:
-        return grids.begin([*grids.options(seeds, STEPS), "--out", out, *argv], variables)
+        return grids.begin([*grids.options(seeds, STEPS), "--out", str(folder / out), *argv], variables)
     finally:
         os.chdir(before)
 
@@ -80,14 +80,14 @@ def test_ray(home: Path, ray_cluster: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sweeping = begin(tmp_path, "out", seeds=SEEDS, argv=["--engine", "ray", "--address", ray_cluster.address])
     grids.until(lambda: checkpoints(out) or sweeping.poll() is not None)
-    (worker, *_) = grids.processes("ray::out/")
+    (worker, *_) = grids.processes(f"ray::{out}")
     os.kill(worker, signal.SIGKILL)
     said, errors = sweeping.communicate()
     assert sweeping.returncode == 0, said + errors
     assert grids.tables(out) == grids.tables(home)
     logs = "".join(log.read_text() for log in out.rglob("log.txt"))
     assert "Stopped. The same command goes on from the last checkpoint." in logs
-    assert not grids.processes(f"--out={out}")
+    assert not grids.processes(f"--out {out}")
     assert not [*out.glob(".driver-*")]
 
 
@@ -169,7 +169,7 @@ def test_everything_happens_to_a_ray_cluster(
     node = next(iter(ray_cluster.worker_nodes))
     while sweeping.poll() is None:
         time.sleep(draw.uniform(3, 8))
-        there = [*grids.processes("ray::out/"), *grids.processes("--out=out")]
+        there = [*grids.processes(f"ray::{out}"), *grids.processes(f"--out {out}")]
         if there and kills < 20:
             victim = draw.choice(there)
             try:
@@ -192,7 +192,7 @@ def test_everything_happens_to_a_ray_cluster(
     found = grids.tables(out)
     assert len(found) == 48
     assert {name: rows for name, rows in found.items() if name in grids.tables(home)} == grids.tables(home)
-    grids.until(lambda: not grids.processes("--out=out"), 20)
+    grids.until(lambda: not grids.processes(f"--out {out}"), 20)
     rest = tmp_path / "rest"
     code, *_ = run(tmp_path, "rest", seeds=12, argv=["--jobs", "2"])
     assert code == 0
