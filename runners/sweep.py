@@ -31,7 +31,7 @@ from neoteny.runners.engines.work import Job, Outcome
 from neoteny.runners.experiments import Plan, Sweep, load_sweep, parse_grid, parse_seeds, split_names, split_settings
 from neoteny.runners.experiments.command_line import Parser, parser_of
 from neoteny.runners.reports import compare
-from neoteny.runners.runs.interruption import Stopped, interruption
+from neoteny.runners.runs.interruption import interruption
 from neoteny.runners.sweeps import Progress, attributions, collected, describe, progress_of, run_all
 from neoteny.runners.sweeps.progress import describe_disk
 
@@ -223,9 +223,9 @@ def main(argv: list[str], prog: str = "sweep.py") -> int:
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoints.", file=sys.stderr)
-        return stop.code if isinstance(stop, Stopped) else 130
+        return interruption.code
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Ray:
 
     Attributes:
         room: so many runs of one thread at a time.
+        largest: processors of the largest node: a run with more threads than that takes it whole.
         notes: that no node has what a run needs, or that not all see the run folders.
     """
 
@@ -45,6 +46,7 @@ class Ray:
         self.mark = mark
         self.room = int(min(settings.jobs or 2**31, max(1, ray.cluster_resources().get("CPU", 1))))
         nodes = [node for node in ray.nodes() if node["Alive"]]
+        self.largest = max(1.0, *(node["Resources"].get("CPU", 0.0) for node in nodes))
         self.shared = all(ray.get([self._sees(node["NodeID"]) for node in nodes]))
         self.notes = ["not all nodes see the run folders: runs are brought back when they end"] * (not self.shared)
         needs = {"GPU": settings.gpus, "memory": (settings.memory or 0) * 2**30}
@@ -63,7 +65,7 @@ class Ray:
         memory = {"memory": self.settings.memory * 2**30} if self.settings.memory else {}
         task = ray.remote(on_a_node).options(
             name=job.name,
-            num_cpus=job.threads,
+            num_cpus=min(job.threads, self.largest),
             num_gpus=self.settings.gpus,
             max_retries=RETRIES,
             retry_exceptions=[Killed],

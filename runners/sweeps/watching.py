@@ -57,7 +57,7 @@ class Watched:
             return
         self._seen, self.state = stamps, RUNNING
         lock, progress = self._files
-        if found := re.search(r" on (\S+)", lock.read_text() if lock.exists() else ""):
+        if found := re.search(r" on (\S+)", lock.read_text(errors="replace") if lock.exists() else ""):
             self.node = found[1]
         row = last_row(progress)
         self.step = _number(row, "step", int, self.step)

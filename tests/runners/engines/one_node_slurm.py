@@ -80,7 +80,8 @@ def one_node(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
     try:
         for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
             with (folder / f"{command[0]}.out").open("wb") as out:
-                started.append(subprocess.Popen(command, env=os.environ | variables, stdout=out, stderr=out))
+                ends = ["setpriv", "--pdeathsig", "KILL"]  # with this process, whatever becomes of it
+                started.append(subprocess.Popen([*ends, *command], env=os.environ | variables, stdout=out, stderr=out))
             if command is munge:
                 wait_for(lambda: (folder / "munge.socket").exists(), folder)
         wait_for(lambda: "idle" in ask(variables, "sinfo", "-h", "-o", "%T"), folder)
