@@ -11,6 +11,7 @@ from pathlib import Path
 import import_graph
 import pytest
 from import_graph import PACKAGES
+from thinning import some
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,7 +81,9 @@ PLANTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("file", "line"), PLANTED.values(), ids=PLANTED)
+@pytest.mark.parametrize(
+    ("file", "line"), some(PLANTED, "a later room's, late", "the runners'", "a circle's, for types", "someone else's")
+)
 def test_a_planted_import_is_found(file: str, line: str, tmp_path: Path) -> None:
     for package in ("neoteny", *PACKAGES):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -41,11 +41,13 @@ def without_method(name: str, runs: Runs) -> str | None:
 
 
 def _of_the_same_agent(name: str, ending: str, runs: Runs) -> str | None:
-    """The run whose name ends so after that of the agent.
+    """The run of the same agent whose name ends so; none, if ``name`` is one of fresh agents without a method.
 
     A folder is called ``<agent>-<reg>``, where both may have dashes: it is parted before the presets of methods or, if
     the method is none of them, anywhere.
     """
+    if name.endswith(FRESH):
+        return None
     places = [i for i, letter in enumerate(name) if letter == "-"]
     presets = set(configs.names("regs"))
     known = [i for i in places if presets.issuperset(name[i + 1 :].partition(",")[0].split("+"))]

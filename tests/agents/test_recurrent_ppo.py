@@ -17,6 +17,7 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
+from thinning import some
 from torch import nn
 
 from neoteny import configs
@@ -183,7 +184,7 @@ def test_batches_hold_no_padding_and_clear_what_an_episode_begins_without() -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reg", [None, Spectral(strength=1e-3)], ids=["plain", "spectral"])
-@pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize("critic", some([*CRITICS], "own"))
 def test_it_recalls_what_it_saw(critic: str, reg: Method | None) -> None:
     """Without memory half the episodes are won."""
     network = {"hidden": [], "lstm_hidden_size": 16, **CRITICS[critic]}

@@ -50,7 +50,7 @@ class Tasks(BaseCallback):
     [
         (sb3.PPO, COUNT, {"n_steps": 125, "batch_size": 250, "n_epochs": 2}),
         (sb3.DQN, 1, {"train_freq": 20}),
-        (sb3_contrib.TRPO, COUNT, {"n_steps": 125, "batch_size": 250}),
+        pytest.param(sb3_contrib.TRPO, COUNT, {"n_steps": 125, "batch_size": 250}, marks=pytest.mark.full),
         pytest.param(
             sb3_contrib.QRDQN,
             COUNT,

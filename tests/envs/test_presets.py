@@ -17,6 +17,8 @@ PRESETS = configs.names("envs")
 #: Each of its environments compiles a large model, several times over. So cw20, the same twice, is not checked again.
 SLOW, AGAIN = "cw10", "cw20"
 ONE = pytest.mark.full
+#: What is left to `make full`: others of the same kind are checked.
+LEFT = ("atari-modes-freeway", "atari-modes-spaceinvaders", "atari-seq", "dmc-dog")
 LONG = pytest.mark.skipif("EXPERTS" not in os.environ, reason="takes a minute and a half; make experts runs it")
 FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen", "vizdoom"}
 
@@ -35,11 +37,7 @@ def load(name: str) -> TaskSequence:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(p, marks=[LONG] * (p == SLOW) + [ONE] * (p.startswith("atari-modes")))
-        for p in PRESETS
-        if p != AGAIN
-    ],
+    [pytest.param(p, marks=[LONG] * (p == SLOW) + [ONE] * (p in LEFT)) for p in PRESETS if p != AGAIN],
 )
 def test_preset_passes_the_checker(name: str) -> None:
     sequence = load(name)

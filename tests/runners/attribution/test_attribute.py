@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sb3_contrib import QRDQN as StockQRDQN
+from thinning import some
 
 from neoteny.agents import Continual, NonFiniteError
 from neoteny.runners import attribute, continual_rl
@@ -82,7 +83,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", some([*AGENTS], "ppo", "qrdqn"))
 def test_nothing_is_what_the_run_did_and_everything_what_a_fresh_one_does(agent, make_run, capsys):
     run = make_run(agent)
     before = contents(run)
@@ -127,7 +128,9 @@ class Killed(BaseException):
     """Stands for the process dying: nothing may catch it."""
 
 
-@pytest.mark.parametrize(("ended_by", "code"), [(Killed, None), (KeyboardInterrupt, 130)])
+@pytest.mark.parametrize(
+    ("ended_by", "code"), [(Killed, None), pytest.param(KeyboardInterrupt, 130, marks=pytest.mark.full)]
+)
 def test_stopped_and_gone_on_with_gives_the_same(run, make_run, monkeypatch, capsys, ended_by, code):
     argv = ["--task", "2", "--seeds", "2", "--jobs", "1", "--only", "heads"]
     assert attribute.main([str(make_run("ppo")), *argv[:4], "--jobs", "1", "--only", "heads", "optimizer"]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from thinning import some
 
 from neoteny.runners import continual_rl
 from neoteny.runners.experiments import parse
@@ -77,7 +78,9 @@ def rows(folder: Path, file: str) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(lines)]
 
 
-@pytest.mark.parametrize(("sequence", "options"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("sequence", "options"), some(CASES, "dqn, hidden", "sac, normalized", "ppo, normalized", "recurrent-ppo")
+)
 def test_killed_and_resumed(sequence: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare(sequence, ["--reg", "spectral", *options], tmp_path, monkeypatch)
 
