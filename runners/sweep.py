@@ -33,7 +33,7 @@ from neoteny.runners.experiments.command_line import Parser, parser_of
 from neoteny.runners.reports import compare
 from neoteny.runners.runs.interruption import interruption
 from neoteny.runners.sweeps import Progress, attributions, collected, describe, progress_of, run_all
-from neoteny.runners.sweeps.progress import describe_disk
+from neoteny.runners.sweeps.progress import describe_disk, reached
 
 HERE = Path(__file__).parent
 
@@ -173,12 +173,15 @@ def carry_out(plan: Plan, found: list[Progress], engine: Engine, share: int) -> 
 
 def _not_there(plan: Plan, names: set[str], jobs: dict[str, Job]) -> list[Outcome]:
     """Runs that have ended without an error, and are not complete. Those that are also evaluated say so themselves."""
-    ended = [run for run in plan.runs if run.folder in names and not run.experiment.run.evaluate_all]
-    return [
-        Outcome(jobs[each.run.folder], 0, f"its folder has {each.step:,} of {each.steps:,} steps", 0.0)
-        for each in progress_of(ended)
-        if not each.complete
-    ]
+    found = []
+    for run in plan.runs:
+        segments = run.experiment.segments
+        if run.folder in names and not run.experiment.run.evaluate_all:
+            last, step = reached(run.experiment)
+            steps = sum(segment.steps for segment in segments)
+            if last != len(segments) - 1:
+                found.append(Outcome(jobs[run.folder], 0, f"its folder has {step:,} of {steps:,} steps", 0.0))
+    return found
 
 
 def run(options: argparse.Namespace, rest: list[str], prog: str) -> int:

@@ -73,6 +73,11 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
 def _last(experiment: Experiment) -> tuple[int, int]:
     """The segment and the step that the run would go on from; (-1, 0) where nothing is whole, which it will say."""
     compare(experiment.folder, experiment.plain)
+    return reached(experiment)
+
+
+def reached(experiment: Experiment) -> tuple[int, int]:
+    """The segment and the step of the last checkpoint that is whole; (-1, 0) if there is none."""
     try:
         state, _ = recover(experiment.folder)
     except ConfigError:
