@@ -85,13 +85,13 @@ def test_ray(home: Path, ray_cluster: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sweeping = begin(tmp_path, "out", seeds=SEEDS, argv=["--engine", "ray", "--address", ray_cluster.address])
     grids.until(lambda: checkpoints(out) or sweeping.poll() is not None)
-    (worker, *_) = grids.processes(f"ray::{out}")
+    learning = next(out.rglob("segment-*.json")).parents[1]
+    (worker,) = grids.processes(f"ray::{learning}")
     os.kill(worker, signal.SIGKILL)
     said, errors = sweeping.communicate()
     assert sweeping.returncode == 0, said + errors
     assert grids.tables(out) == grids.tables(home)
-    logs = "".join(log.read_text() for log in out.rglob("log.txt"))
-    assert "Stopped. The same command goes on from the last checkpoint." in logs
+    assert "Stopped. The same command goes on from the last checkpoint." in (learning / "log.txt").read_text()
     assert not runs_in(out)
     assert not [*out.glob(".driver-*")]
 

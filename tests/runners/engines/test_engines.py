@@ -157,6 +157,7 @@ def test_a_log_goes_on_and_the_last_words_are_of_this_time(tmp_path: Path) -> No
     assert (second.code, second.words) == (1, "x" * 1999)  # and a line break
     assert (tmp_path / "a/log.txt").read_text().splitlines() == [first.words, "x" * 5000]
     assert run("print('all is well')").words == ""
+    assert run("raise SystemExit('short')").words == "short"
     missing = carry_out(Job("b", ["/no/such/program"]), {}, "PARENT", tmp_path)
     assert missing.code == 1
     assert "/no/such/program" in missing.words

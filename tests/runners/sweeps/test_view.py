@@ -142,7 +142,9 @@ def test_a_line_a_minute_where_there_is_no_terminal(tmp_path: Path, monkeypatch:
         view.said -= views.EVERY
         view.look()
         view.look()
-    assert said.getvalue() == "1 of 2 attributions complete, 0 running, 1 waiting; about 0 s left\n"
+    assert said.getvalue().splitlines()[0] == "1 of 2 attributions complete, 0 running, 1 waiting; about 0 s left"
+    view.say("a word " * 40)
+    assert len(said.getvalue().splitlines()) == 2  # whatever its length
 
 
 def test_what_is_left(tmp_path: Path) -> None:
