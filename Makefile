@@ -62,11 +62,12 @@ rliable:  ## the numbers of the library rliable that tests compare with, anew; i
 full: $(INSTALLED)  ## all tests, also those that are one of several and left out for time
 	FULL=1 TRACKING=1 EXPERTS=2 CUTS=24 KILLS=40 $(BIN)/python -m pytest -n 2
 
-fuzz: $(INSTALLED)  ## 10,000 checkpoints, damaged and forged: none may do more than be refused, in ten minutes
-	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 3600 tests/agents/test_mutated_checkpoints.py
+fuzz: $(INSTALLED)  ## 10,000 checkpoints and 10,000 files of settings, damaged and forged: none may do more than be refused
+	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 7200 tests/agents/test_mutated_checkpoints.py tests/runners/experiments/test_mutated_yaml.py
 
-soak: $(INSTALLED)  ## 1,000 kills and 200 power cuts of PPO, DQN, SAC and recurrent PPO, in an hour
-	KILLS=1000 CUTS=200 $(BIN)/python -m pytest -s --timeout 7200 tests/runners/runs/test_kills.py tests/runners/runs/test_power_cuts.py
+soak: $(INSTALLED)  ## 1,000 kills of PPO, DQN, SAC and recurrent PPO, 200 power cuts, 200 pairs begun together, in an hour
+	KILLS=1000 CUTS=200 PAIRS=200 SIGNALS=20 $(BIN)/python -m pytest -s --timeout 7200 \
+	  $(addprefix tests/runners/runs/,test_pairs.py test_kills.py test_power_cuts.py test_soon_stopped.py)
 
 clusters: $(INSTALLED)  ## the same runs at home, on a Ray cluster that everything happens to, and on Slurm, in half an hour
 	CLUSTERS=1 $(BIN)/python -m pytest -s --timeout 3600 tests/runners/engines

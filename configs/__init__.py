@@ -12,7 +12,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -100,7 +100,10 @@ def names(kind: str) -> list[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """``1e5`` and ``2.5e6`` are whole numbers and ``1e-3`` is a real one, where YAML 1.1 has three strings."""
+    """``1e5`` and ``2.5e6`` are whole numbers and ``1e-3`` is a real one, where YAML 1.1 has three strings.
+
+    There are mappings, lists, texts, numbers, true, false and null. Dates are texts.
+    """
 
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
@@ -119,6 +122,12 @@ class _Dumper(yaml.SafeDumper):
     """Quotes the texts that :class:`_Loader` would take for numbers."""
 
 
+_OTHERS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "binary", "set", "omap", "pairs"))
+_Loader.yaml_constructors = {tag: made for tag, made in _Loader.yaml_constructors.items() if tag not in _OTHERS}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, text) for tag, text in found if tag not in _OTHERS]
+    for first, found in _Loader.yaml_implicit_resolvers.items()
+}
 _EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$")
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
@@ -139,6 +148,8 @@ def parse_yaml(text: str) -> Any:
         data = yaml.load(text, _Loader)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except (LookupError, AttributeError, TypeError) as error:  # of PyYAML, over `!!bool x`
+        raise ValueError("a tag has a value that is not of its kind") from error
     waiting, count = [data], 0
     while waiting:
         value = waiting.pop()
@@ -197,7 +208,7 @@ def build(cls: type[T], data: Mapping[str, Any], setting: str) -> T:
         ConfigError: one line per wrong field: its full name, what was given, and what is allowed.
     """
     try:
-        return TypeAdapter(cls).validate_python(dict(data))
+        built = TypeAdapter(cls).validate_python(dict(data))
     except ValidationError as error:
         problems = error.errors()
         wrong = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
@@ -205,6 +216,25 @@ def build(cls: type[T], data: Mapping[str, Any], setting: str) -> T:
         raise ConfigError(
             "\n".join(_explain(cls, problem, setting) for problem in problems if problem["loc"] not in wrong)
         ) from None
+    if wrongly := [
+        f"{where}: a number is expected, got {given}" for where, given in _taken_for_numbers(data, built, setting)
+    ]:
+        raise ConfigError("\n".join(wrongly))
+    return built
+
+
+def _taken_for_numbers(given: Any, built: Any, where: str) -> Iterator[tuple[str, bool]]:
+    """What was given as true or false, and has been read as 1 or 0."""
+    if isinstance(given, bool):
+        if type(built) in (int, float):
+            yield where, given
+    elif isinstance(given, Mapping):
+        for key, value in given.items():
+            inner = built.get(key) if isinstance(built, Mapping) else getattr(built, str(key), None)
+            yield from _taken_for_numbers(value, inner, f"{where}.{key}")
+    elif isinstance(given, (list, tuple)) and isinstance(built, (list, tuple)):
+        for place, (value, inner) in enumerate(zip(given, built, strict=False)):
+            yield from _taken_for_numbers(value, inner, f"{where}.{place}")
 
 
 def fields(cls: type) -> list[str]:

@@ -39,6 +39,8 @@ class TaskSequence:
             of the task's own rewards; ``success``; or ``reward-rate``, for environments without end. The others are
             recorded too.
         family: the kind of environments; selects an agent's settings for this family, if it has any.
+        segment_steps: of runs on it, unless ``--segment-steps`` says otherwise: a checkpoint at least this often, for
+            environments that are slow. It is no part of the benchmark.
         source: where the benchmark comes from, and what was substituted.
         name: name of the sequence.
     """
@@ -51,6 +53,7 @@ class TaskSequence:
     seed: NonNegativeInt = 0
     score: Literal["return", "game", "success", "reward-rate"] = "return"
     family: str = ""
+    segment_steps: PositiveInt | None = None
     source: str = ""
     name: str = "sequence"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from stable_baselines3.common.logger import Image, Logger, TensorBoardOutputFormat
@@ -80,22 +81,24 @@ class Switches:
         self.headline, self.title = headline, title
         self.free_from = time.perf_counter() + EXPECTED / SHARE
 
-    def show(self, step: int, tasks: Sequence[Row], progress: Sequence[Row], last: bool) -> None:
+    def show(self, step: int, tasks: Sequence[Row], read: Callable[[], Sequence[Row]], last: bool) -> None:
         """A task is over.
 
         Args:
             step: environment steps done.
             tasks: the rows of tasks.csv.
-            progress: the rows of progress.csv.
+            read: gives the rows of progress.csv.
             last: whether it is the last task.
         """
         for name, value in overall(tasks).items():
             self.logger.record(f"overall/{name}", value)
         began = time.perf_counter()
         if last or began >= self.free_from:
+            progress = read()
             picture = draw_story(progress, tasks, self.headline, self.title)
             self.logger.record("answers/0 the run so far", Image(picture, "HWC"))
             self.logger.record("answers/1 which tasks were learned", learned(tasks))
             self.logger.record("answers/2 since when its networks drift, and which", drifts(tasks, progress))
+            gc.collect()  # figures hold themselves, and would pile up
             self.free_from = (now := time.perf_counter()) + (now - began) / SHARE
         self.logger.dump(step)

@@ -19,6 +19,9 @@ from neoteny.runners.experiments import regs
 from neoteny.runners.experiments.compose import KINDS, compose, find_agent, load_presets
 from neoteny.runners.experiments.experiment import Experiment, Run, plain
 
+#: A range written with a dash has at most so many numbers.
+MOST_NUMBERS = 10_000
+
 
 def parse_value(text: str) -> Any:
     """A value as in the YAML files.
@@ -48,12 +51,15 @@ def parse_numbers(text: str) -> list[int]:
     """``0-4`` or ``0,3,7`` or both.
 
     Raises:
-        ValueError: it is something else, or no number is in it.
+        ValueError: it is something else, or no number is in it, or one range has more than :data:`MOST_NUMBERS`.
     """
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
+        numbers = range(int(first), int(last or first) + 1)
+        if numbers.stop - numbers.start > MOST_NUMBERS:
+            raise ValueError(text)
+        found += numbers
     if not found:
         raise ValueError(text)
     return found
@@ -126,7 +132,7 @@ def parse(argv: Sequence[str], description: str = "", prog: str | None = None) -
     try:
         for kind, (name, settings) in presets.items():
             _add_overrides(parser, kind, name, settings)
-        _add_run(parser)
+        _add_run(parser, presets["env"][1].get("segment_steps"))
         if {"-h", "--help"} & set(argv):
             parser.print_help()
             parser.exit(0)
@@ -136,6 +142,7 @@ def parse(argv: Sequence[str], description: str = "", prog: str | None = None) -
         if options.num_envs is not None:
             overrides["agent.num_envs"] = options.num_envs
         run = {f.name: getattr(options, f.name) for f in dataclasses.fields(Run)}
+        run["segment_steps"] = overrides.get("env.segment_steps", run["segment_steps"])
         experiment = compose(presets, overrides, run, options.steps_per_task, options.num_tasks)
         experiment.check()
     except ConfigError as error:
@@ -221,7 +228,8 @@ def _attribute_docs(cls: type) -> dict[str, str]:
     return found
 
 
-def _add_run(parser: Parser) -> None:
+def _add_run(parser: Parser, segment_steps: Any) -> None:
+    """An option for every setting of a run, of which the sequence can say how long its segments are."""
     group = parser.add_argument_group("how to run it")
     documented = _attribute_docs(Run)
     for field in dataclasses.fields(Run):
@@ -234,7 +242,8 @@ def _add_run(parser: Parser) -> None:
             )
         else:
             read = parse_value if isinstance(field.default, int) else str
-            group.add_argument(option, type=read, default=field.default, metavar="X", help=documented[field.name])
+            default = segment_steps if field.name == "segment_steps" and segment_steps else field.default
+            group.add_argument(option, type=read, default=default, metavar="X", help=documented[field.name])
     group.add_argument("--num-envs", type=parse_value, metavar="N", help="short for --agent.num_envs")
     group.add_argument("--steps-per-task", type=parse_count, metavar="N", help="replaces every task's budget")
     group.add_argument(

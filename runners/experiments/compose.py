@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ def compose(
     data["agent"] |= {key: value for key, value in of_agent.items() if key == "optimizer"}
     labels["agent"] += _override(data["agent"], "agent", overrides)
     env = {"name": presets["env"][0], **data["env"]}
-    sequence = configs.build(TaskSequence, env, "env")
+    sequence = dataclasses.replace(configs.build(TaskSequence, env, "env"), segment_steps=None)  # the run has its own
     if steps_per_task is not None:
         labels["env"] += f",steps_per_task={steps_per_task}"
     sequence = sequence.resized(steps_per_task, num_tasks)

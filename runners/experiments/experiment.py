@@ -28,6 +28,9 @@ from neoteny.runners.measures import chosen, find_metric
 #: Tasks of so many environment steps are long enough for the probe, unless the run says otherwise.
 PROBED = 1_000_000
 
+#: A run is a chain of at most so many segments, each of which ends with a checkpoint.
+MOST_SEGMENTS = 1_000_000
+
 #: Bytes of a label in a folder's name, which may have two of them; file systems take 255.
 LONGEST = 120
 
@@ -45,7 +48,7 @@ class Run:
         precision: of products of float32 matrices, in torch's words: highest, high or medium. Part of the result:
             medium rounds to bfloat16 where that is faster (some processors, GPUs); elsewhere it is about as highest.
         segment_steps: a checkpoint is written at least this often, in environment steps; episodes running at that
-            moment end truncated.
+            moment end truncated. A sequence of slow environments can say another default.
         timeout: seconds within which the processes of backend async have to answer.
         keep_agents: keep the agent of each task's end in the run's folder, as agents/task-0001.safetensors, …, to be
             evaluated or learned on from. On disk, for each task: the weights with the optimizer's state, about three
@@ -183,7 +186,7 @@ class Experiment:
                 timeout=self.run.timeout,
                 render_mode=render_mode,
             )
-        except MemoryError as error:
+        except (MemoryError, OverflowError) as error:
             raise ConfigError(f"agent.num_envs: {count} environments need more memory than there is") from error
 
     def as_seen(self, env: ContinualVecEnv) -> VecEnv:
@@ -212,7 +215,7 @@ class Experiment:
         settings = self.agent.arguments()
         try:
             return self.algorithm(env=seen, reg=self.reg, seed=seed, device=self.device, **settings)
-        except (ValueError, AssertionError, TypeError, MemoryError, RuntimeError) as error:
+        except (ValueError, AssertionError, TypeError, ArithmeticError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"agent: cannot be made with these settings: {reason}") from error
 
@@ -223,12 +226,18 @@ class Experiment:
         torch.set_flush_denormal(True)  # moments of weights without a gradient end there, and Adam is twice as slow
 
     def check(self) -> None:
-        """Whatever can only be known by asking the machine.
+        """Whatever can only be known by asking the machine, or of all settings together.
 
         Raises:
-            ConfigError: the device or wandb is not there, or the folder cannot be written.
+            ConfigError: the device or wandb is not there, the folder cannot be written, or the run would never end.
         """
         find_device(self.run.device)
+        longest = max(1, self.run.segment_steps // self.rollout) * self.rollout
+        if (count := sum(-(-self.budget(visit) // longest) for visit in self.sequence.visits)) > MOST_SEGMENTS:
+            raise ConfigError(
+                f"--segment-steps: a run has at most {MOST_SEGMENTS:,} segments, these would be {count:,}; "
+                f"take longer ones, or tasks of fewer steps"
+            )
         if "\0" in str(self.folder):
             raise ConfigError(f"--out: {str(self.folder)!r} cannot be written (a path has no null bytes)")
         if self.run.wandb is not None and importlib.util.find_spec("wandb") is None:

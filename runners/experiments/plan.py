@@ -20,6 +20,9 @@ from neoteny.runners.experiments.sweeps import FRESH, Choice, Sweep, listed
 #: Settings of a sequence that are options of their own.
 LENGTHS = ("steps_per_task", "num_tasks")
 
+#: A sweep has at most so many runs.
+MOST_RUNS = 10_000
+
 
 class Point(NamedTuple):
     """A place in the grid: what is run with every seed.
@@ -99,7 +102,10 @@ class Plan:
         self.words = [*options, *others]
         self.layers = (of_all | {key: listed(value) for key, value in sweep.grid.items()}, {**(grid or {}), **given})
         self._check_keys()
-        points = self._without_excluded([*self._points()])
+        points = [*itertools.islice(self._points(), MOST_RUNS + 1)]
+        if len(points) * len(sweep.seeds) > MOST_RUNS:
+            raise ConfigError(f"a sweep has at most {MOST_RUNS:,} runs, these are more")
+        points = self._without_excluded(points)
         for kind, names in (only or {}).items():
             there = dict.fromkeys(point.names[kind] for point in points)
             for name in names:

@@ -124,7 +124,7 @@ def build_method(data: Mapping[str, Any], setting: str = "reg") -> Method | None
     if "methods" in settings:
         parts = settings.pop("methods")
         if settings:
-            raise ConfigError(f"{setting}: beside methods nothing else can be set, got {', '.join(settings)}")
+            raise ConfigError(f"{setting}: beside methods nothing else can be set, got {', '.join(map(str, settings))}")
         if not (called := _called(parts)):
             raise ConfigError(f"{setting}.methods: a list of mappings is expected, got {parts!r}")
         built = [build_method(part, f"{setting}.methods.{name}") for name, part in called.items()]
@@ -132,7 +132,7 @@ def build_method(data: Mapping[str, Any], setting: str = "reg") -> Method | None
     name = str(settings.pop("method", "none"))
     if name == "none":
         if settings:
-            raise ConfigError(f"{setting}: method none has no settings, got {', '.join(settings)}")
+            raise ConfigError(f"{setting}: method none has no settings, got {', '.join(map(str, settings))}")
         return None
     cls = configs.find_class(f"{setting}.method", name, METHODS | {"none": Method}, Method)
     return configs.build(cls, settings, setting)

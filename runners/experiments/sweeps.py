@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.runners.experiments.command_line import parse_numbers, parse_value
+from neoteny.runners.experiments.command_line import MOST_NUMBERS, parse_numbers, parse_value
 from neoteny.runners.experiments.compose import KINDS
 
 #: The name of the method in runs of the fresh reference, to be excluded or attributed by.
@@ -44,13 +44,13 @@ def parse_seeds(value: Any) -> list[int]:
     """
     words = ",".join(map(str, [*value, ""])) if isinstance(value, (list, tuple)) else str(value).strip()
     try:
-        seeds = [*range(int(words))] if words.isdigit() else parse_numbers(words.strip(","))
+        seeds = parse_numbers(f"0-{int(words) - 1}" if words.isdigit() else words.strip(","))
     except ValueError:
         seeds = []
     if not seeds or min(seeds) < 0:
         raise ConfigError(
             f"seeds: {value!r} is no list of seeds; "
-            "10 is ten of them (0 to 9), 0-4 or 0,3,7 are these, [3] or --seed 3 is that one"
+            f"10 is ten of them (0 to 9), 0-4 or 0,3,7 are these, [3] or --seed 3 is that one; at most {MOST_NUMBERS:,}"
         )
     return list(dict.fromkeys(seeds))
 
@@ -126,7 +126,7 @@ def _choice(item: str | Mapping[str, Mapping[str, Any]]) -> Choice:
     if isinstance(item, str):
         return Choice(item, {})
     ((name, settings),) = item.items()
-    return Choice(name, {key: listed(value) for key, value in settings.items()})
+    return Choice(name, {key: [*{repr(one): one for one in listed(value)}.values()] for key, value in settings.items()})
 
 
 def load_sweep(name: str) -> tuple[str, Sweep]:

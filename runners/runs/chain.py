@@ -54,6 +54,8 @@ class Chain:
                 f"another --out"
             )
         self.evaluations = Evaluations(experiment, self.folder, self.env)
+        if self.done:  # a process that was killed when it had written its last checkpoint can have left the oldest
+            self.folder.tidy()
 
     @property
     def coming(self) -> list[Segment]:
@@ -135,7 +137,8 @@ class Chain:
                 self.folder.keep(agent, segment.visit.index)
         logger.dump(step)
         if segment.ends_visit:
-            shown.show(step, writing.tasks.rows, writing.progress.rows, segment is self.experiment.segments[-1])
+            last = segment is self.experiment.segments[-1]
+            shown.show(step, writing.tasks.rows, lambda: writing.progress.rows, last)
         if agent.ep_info_buffer is not None:
             agent.ep_info_buffer.clear()
         state = {"segment": segment.index, "step": step, "visit": recorder.state()}

@@ -110,7 +110,7 @@ class RunFolder:
         mirror = Mirror(project, self.path, self.settings) if project else None
         known = any(self.path.glob("events.out.tfevents.*")) and (self.path / "config.yaml").read_text() == self._yaml()
         write_text(self.path / "config.yaml", self._yaml())
-        self.checkpoints.tidy(self.state["segment"])
+        self.tidy()
         self._tables = {name: Table(self.path / name, step) for name in ("tasks.csv", "progress.csv")}
         tasks, progress = self._tables.values()
         self._events = Events(self.path, step, self.state.get("charts", ()))
@@ -125,6 +125,10 @@ class RunFolder:
                 mirror.finish()
         finally:
             logger.close()
+
+    def tidy(self) -> None:
+        """Remove what killed processes have left among the checkpoints, and what lies beyond the one gone on from."""
+        self.checkpoints.tidy(self.state["segment"])
 
     def keep(self, agent: Continual, visit: int) -> None:
         """Keep the agent as it is after the visit with this index, replay buffer included, for good."""

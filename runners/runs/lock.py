@@ -53,7 +53,11 @@ class Lock:
         return True
 
     def _holder(self) -> str:
-        return os.pread(self._handle, 200, 0).decode(errors="replace").strip() or "it has just begun"
+        for _ in range(20):
+            time.sleep(0.1)  # who has it since this moment has not yet written its name over the last one's
+            if name := os.pread(self._handle, 200, 0).decode(errors="replace").strip():
+                return name
+        return "it has just begun"
 
     def release(self) -> None:
         """Let it go; a process that was forked off does not hold it."""

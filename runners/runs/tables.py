@@ -91,21 +91,27 @@ class Table(KVWriter):
 
     def __init__(self, path: Path, until: int):
         self.path = path
-        self.rows = read_rows(path, until)
-        self.seal = Seal.of(self.rows)
-        self.columns = list(self.rows[0]) if self.rows else [STEP]
-        self._rewrite()
+        rows = read_rows(path, until)
+        self.seal = Seal.of(rows)
+        self.columns = list(rows[0]) if rows else [STEP]
+        self._rewrite(rows)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, read anew: a long run has too many of them to keep."""
+        return _rows(self.path)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        self.rows.append({key: str(value) for key, value in row.items()})
-        self.seal.add(self.rows[-1])
+        added = {key: str(value) for key, value in row.items()}
+        self.seal.add(added)
         new = [key for key in row if key not in self.columns]
         if new:
+            before = self.rows
             self.columns += sorted(new)
-            self._rewrite()
+            self._rewrite([*before, added])
         else:
             with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(self.rows[-1])
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(added)
 
     def sync(self) -> None:
         """Wait until all rows are on disk."""
@@ -117,11 +123,11 @@ class Table(KVWriter):
         plain = {k: v for k, v in own.items() if isinstance(v, (int, float)) or (hasattr(v, "item") and not np.ndim(v))}
         self.add({STEP: step, **plain})
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, rows: Iterable[Row]) -> None:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows(rows)
         write_text(self.path, text.getvalue())
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ def test_yaml_means_what_it_says(tmp_path: Any) -> None:
         (
             lambda: read(cycels=2),
             "env.cycels: there is no such setting; the settings here are tasks, cycles, order, switches, "
-            "num_tasks, seed, score, family, source, name; "
+            "num_tasks, seed, score, family, segment_steps, source, name; "
             "did you mean 'cycles'?",
         ),
         (

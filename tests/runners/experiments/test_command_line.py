@@ -228,3 +228,17 @@ def test_help_lists_the_settings_of_what_is_chosen(capsys):
     for option in ("--env", "--reg.strength", "--agent.learning_rate", "--num-envs", "minigrid-permute"):
         assert option in text
     assert "--reg.k" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"), [("", 5000), ("--segment-steps 7e3", 7000), ("--env.segment_steps 3000", 3000)]
+)
+def test_a_sequence_can_say_how_long_segments_are(options, steps, tmp_path):
+    file = tmp_path / "slow.yaml"
+    file.write_text("segment_steps: 5000\ntasks: [{env: CartPole-v1, steps: 20000}]\n")
+    experiment = parse(["--env", str(file), *options.split()], "")[0]
+    assert max(segment.steps for segment in experiment.segments) <= steps
+    assert experiment.plain["segment_steps"] == steps
+    file.write_text(file.read_text().replace("segment_steps: 5000\n", ""))
+    same = parse(["--env", str(file), *options.split(), f"--segment-steps={steps}"], "")[0]
+    assert {**experiment.plain, "labels": 0} == {**same.plain, "labels": 0}

@@ -116,6 +116,13 @@ def test_what_a_killed_process_leaves_is_tidied(copy: Path, whole: Path) -> None
     assert {path.name for path in folder.iterdir()} == expected
 
 
+def test_what_a_process_leaves_that_is_killed_at_the_very_end(copy: Path, whole: Path) -> None:
+    folder = of(copy) / "checkpoints"
+    (folder / "segment-0005.safetensors").write_bytes(b"left")  # its JSON is gone, and all is learned
+    assert continual_rl.main(command(copy)) == 0
+    assert {path.name for path in folder.iterdir()} == {p.name for p in (of(whole) / "checkpoints").iterdir()}
+
+
 def test_files_can_be_read_by_those_who_may(whole: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
