@@ -88,6 +88,13 @@ def make_parser(prog: str) -> Parser:
         help="fresh: also run agents that begin every task anew, without a method, once for each env, agent and seed; "
         "reports then have each method's plasticity, area(live) / area(fresh)",
     )
+    parser.add_argument("--dry-run", action="store_true", help="list the runs, what is missing, its time and its disk")
+    add_engine_options(parser)
+    return parser
+
+
+def add_engine_options(parser: Parser) -> None:
+    """Options that say what runs the runs; those of Slurm's jobs, --slurm.NAME, are not listed."""
     parser.add_argument("--engine", choices=ENGINES, default="local", help="what runs them (default: local, processes)")
     parser.add_argument(
         "--jobs",
@@ -109,8 +116,6 @@ def make_parser(prog: str) -> Parser:
         metavar="ADDRESS",
         help="of a Ray cluster: auto or HOST:PORT (default: Ray is started on this machine)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="list the runs, what is missing, its time and its disk")
-    return parser
 
 
 def settings_of(options: argparse.Namespace, slurm: dict[str, list[Any]], out: str) -> Settings:
