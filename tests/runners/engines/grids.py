@@ -57,7 +57,7 @@ def tables(out: Path) -> dict[str, list[list[tuple[str, str]]]]:
     """All rows of all tables by file, without the columns that have times."""
     found = {}
     for name in ("tasks.csv", "progress.csv"):
-        for file in sorted(out.rglob(name)):
+        for file in sorted(out.rglob(f"seed-*/{name}")):
             with file.open(newline="") as lines:
                 rows = [[(k, v) for k, v in row.items() if "second" not in k] for row in csv.DictReader(lines)]
             found[str(file.relative_to(out))] = rows
