@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -68,10 +69,10 @@ def test_from_nothing_to_a_result(here: Path, tmp_path_factory: pytest.TempPathF
 
     first, second, rest = RAY
     host = "127.0.0.1"
-    first += f" --node-ip-address={host} --num-cpus=1"
-    execute(first.replace("\n", " "))
-    execute(second.replace("192.0.2.1", host).replace("\n", " ") + " --num-cpus=1")
-    assert "4 of 4 runs are complete." in execute(rest)
+    token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}  # in place of the file
+    execute(f"{first.rstrip()} --node-ip-address={host} --num-cpus=1", token)
+    execute(f"{second.rstrip().replace('192.0.2.1', host)} --num-cpus=1", token)
+    assert "4 of 4 runs are complete." in execute(rest, token)
     assert results() == found
     assert not grids.processes("raylet")
     Path("runs").rename("ray")
