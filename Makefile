@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PACKAGES := agents configs envs plasticity runners
 
-.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak full clean plasticity supervised results
+.PHONY: demo test check lint format install benchmark tracking attribution experts rliable fuzz soak clusters full clean plasticity supervised results
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -71,8 +71,11 @@ fuzz: $(INSTALLED)  ## 10,000 checkpoints and 10,000 files of settings, damaged 
 	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 7200 tests/agents/test_mutated_checkpoints.py tests/runners/experiments/test_mutated_yaml.py
 
 soak: $(INSTALLED)  ## 1,000 kills of PPO, DQN, SAC and recurrent PPO, 200 power cuts, 200 pairs begun together, in an hour
-	KILLS=1000 CUTS=200 PAIRS=200 SIGNALS=20 $(BIN)/python -m pytest -s --timeout 7200 \
-	  $(addprefix tests/runners/runs/,test_pairs.py test_kills.py test_power_cuts.py test_soon_stopped.py)
+	KILLS=1000 CUTS=200 PAIRS=200 SIGNALS=20 SWITCHES=1020 $(BIN)/python -m pytest -s --timeout 7200 \
+	  $(addprefix tests/runners/runs/,test_pairs.py test_kills.py test_power_cuts.py test_soon_stopped.py test_memory.py)
+
+clusters: $(INSTALLED)  ## the same runs at home, on a Ray cluster that everything happens to, and on Slurm, in half an hour
+	CLUSTERS=1 $(BIN)/python -m pytest -s --timeout 3600 tests/runners/engines
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 

@@ -14,6 +14,7 @@ An experiment is the same in a file, of configs/experiments/ or your own. With o
 like choose from what it names, and --seeds, --grid and other options are in place of its own.
 
 Runs that are finished are skipped and runs that were stopped go on, so the same command can be given again at any time.
+They are processes of this machine, or run on a cluster: --engine ray, --engine slurm (docs/clusters.md).
 Options this program does not know are passed on to every run; those of a method, such as --reg.strength, to the methods
 that have such a setting.
 """
@@ -30,11 +31,14 @@ from typing import Any
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.runners.experiments import Plan, Sweep, load_sweep, parse_grid, parse_seeds, split_names
+from neoteny.runners.engines.engine import ENGINES, Engine, Settings, find_engine
+from neoteny.runners.engines.work import Job, Outcome
+from neoteny.runners.experiments import Plan, Sweep, load_sweep, parse_grid, parse_seeds, split_names, split_settings
 from neoteny.runners.experiments.command_line import Parser, parser_of
 from neoteny.runners.reports import compare
-from neoteny.runners.runs.interruption import Stopped, interruption
-from neoteny.runners.sweeps import Job, attributions, describe, progress_of, run_all
+from neoteny.runners.runs.interruption import interruption
+from neoteny.runners.sweeps import Progress, attributions, collected, describe, progress_of, run_all
+from neoteny.runners.sweeps.progress import describe_disk, reached
 
 HERE = Path(__file__).parent
 #: What is named of a sweep.
@@ -94,62 +98,152 @@ def make_parser(prog: str) -> Parser:
         help="fresh: also run agents that begin every task anew, without a method, once for each env, agent and seed; "
         "reports then have each method's plasticity, area(live) / area(fresh)",
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
-    parser.add_argument("--dry-run", action="store_true", help="list the runs, what of them is missing, and its time")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs, what is missing, its time and its disk")
+    add_engine_options(parser)
     return parser
 
 
-def carry_out(plan: Plan, jobs: int, dry: bool) -> int:
-    """Do what is missing; the exit code.
+def add_engine_options(parser: Parser) -> None:
+    """Options that say what runs the runs; those of Slurm's jobs, --slurm.NAME, are not listed."""
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="what runs them (default: local, processes)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at a time, at most (default: processors here, or room on the cluster)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GIB",
+        help="that one run needs (default: 1 for local, else what a cluster gives)",
+    )
+    parser.add_argument(
+        "--gpus", type=float, default=0.0, metavar="N", help="for each run on a cluster, 0.25 for instance"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="of a Ray cluster: auto or HOST:PORT (default: Ray is started on this machine)",
+    )
+
+
+def settings_of(options: argparse.Namespace, slurm: dict[str, list[Any]], out: str) -> Settings:
+    """What the engine is told.
 
     Raises:
-        ConfigError: a folder holds another run, or what is to be attributed is not there.
+        ConfigError: an option is out of range, or of another engine.
     """
-    found = progress_of(plan.runs)
-    after = attributions(plan, HERE / "attribute.py", jobs)
-    for note in plan.notes:
-        print(note, file=sys.stderr)
-    seeds = ", ".join(map(str, plan.sweep.seeds))
-    print(f"{describe(found, jobs)}. Seeds: {seeds}.", file=sys.stderr)
-    if dry:
-        for each in found:
-            print(f"{each.state:<9} {each.run.folder}")
-        for job in after:
-            print(f"{'missing':<9} {job.name}")
-        return 0
+    for option, value, engines in (
+        ("--address", options.address, ("ray",)),
+        ("--gpus", options.gpus, ("ray", "slurm")),
+        *((f"--{key}", True, ("slurm",)) for key in slurm),
+    ):
+        if value and options.engine not in engines:
+            raise ConfigError(f"{option}: is of --engine {' and '.join(engines)}, got --engine {options.engine}")
+    for option, given, least in (("--jobs", options.jobs, 1), ("--memory", options.memory, 0.001)):
+        if given is not None and given < least:
+            raise ConfigError(f"{option}: at least {least} is needed, got {given}")
+    if options.gpus < 0:
+        raise ConfigError(f"--gpus: at least 0 is needed, got {options.gpus:g}")
+    slurms = {key.removeprefix("slurm."): value for key, (value,) in slurm.items()}
+    return Settings(Path(out), options.jobs, options.memory, options.gpus, options.address, slurms)
+
+
+def carry_out(plan: Plan, found: list[Progress], engine: Engine, share: int) -> int:
+    """Do what is missing; the exit code.
+
+    Args:
+        plan: of the sweep.
+        found: how far its runs are.
+        engine: runs what is missing.
+        share: processes at a time that attributions have together.
+
+    Raises:
+        ConfigError: what is to be attributed is not there.
+    """
     program = [sys.executable, str(HERE / plan.program.file)]
-    missing = [Job(each.run.folder, [*program, *each.run.arguments]) for each in found if not each.complete]
-    failed = run_all(missing, jobs)
-    print(f"{len(found) - len(failed)} of {len(found)} runs are complete.")
-    done = [run.folder for run in plan.runs if run.folder not in failed]
-    if after := attributions(plan, HERE / "attribute.py", jobs, done):
-        not_attributed = run_all(after, jobs, "attributions")
+    missing = {
+        each.run.folder: Job(each.run.folder, [*program, *each.run.arguments], threads=each.run.experiment.run.threads)
+        for each in found
+        if not each.complete
+    }
+    failed = run_all([*missing.values()], engine, "runs", {each.run.folder: each for each in found})
+    failed += _not_there(plan, {*missing} - {each.job.name for each in failed}, missing)
+    wrong = {each.job.name for each in failed}
+    print(f"{len(found) - len(wrong)} of {len(found)} runs are complete.")
+    done = [run.folder for run in plan.runs if run.folder not in wrong]
+    if after := attributions(plan, HERE / "attribute.py", share, done):
+        not_attributed = run_all(after, engine, "attributions")
         print(f"{len(after) - len(not_attributed)} of {len(after)} attributions are complete.")
         failed += not_attributed
     for folder in dict.fromkeys(Path(folder).parents[1] for folder in done):
         if len(done) > 1 and (board := compare(folder)):
             print(f"Compared in {board} (tensorboard --logdir {folder.parent})")
         print(f"What they say:  python runners/report.py {shlex.quote(str(folder))}")
+    if failed:
+        print(f"\n{collected(failed)}\nThe same command tries again what failed.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _not_there(plan: Plan, names: set[str], jobs: dict[str, Job]) -> list[Outcome]:
+    """Runs that have ended without an error, and are not complete. Those that are also evaluated say so themselves."""
+    found = []
+    for run in plan.runs:
+        segments = run.experiment.segments
+        if run.folder in names and not run.experiment.run.evaluate_all:
+            last, step = reached(run.experiment)
+            steps = sum(segment.steps for segment in segments)
+            if last != len(segments) - 1:
+                found.append(Outcome(jobs[run.folder], 0, f"its folder has {step:,} of {steps:,} steps", 0.0))
+    return found
+
+
+def run(options: argparse.Namespace, rest: list[str], prog: str) -> int:
+    """Plan, say what is planned, and do it; the exit code.
+
+    Raises:
+        ConfigError: a setting is wrong, a folder holds another run, or the engine does not start.
+    """
+    slurm, words = split_settings(rest, ("slurm",))
+    start = find_engine(options.engine)
+    planned = plan(options, words, prog)
+    settings = settings_of(options, slurm, planned.runs[0].experiment.run.out if planned.runs else "runs")
+    found = progress_of(planned.runs)
+    share = (options.jobs or os.cpu_count() or 1) if options.engine == "local" else 1
+    after = attributions(planned, HERE / "attribute.py", share)
+    for note in planned.notes:
+        print(note, file=sys.stderr)
+    seeds = ", ".join(map(str, planned.sweep.seeds))
+    print(f"{describe(found, options.jobs or share)}. Seeds: {seeds}.", file=sys.stderr)
+    if options.dry_run:
+        for each in found:
+            print(f"{each.state:<9} {each.run.folder}")
+        for job in after:
+            print(f"{'missing':<9} {job.name}")
+        print(f"{describe_disk(found)}.", file=sys.stderr)
+        return 0
+    with start(settings) as engine:
+        for note in engine.notes:
+            print(note, file=sys.stderr)
+        return carry_out(planned, found, engine, share)
 
 
 def main(argv: list[str], prog: str = "sweep.py") -> int:
     parser = make_parser(prog)
     options, rest = parser.parse_known_args(argv)
-    if options.jobs < 1:
-        parser.error(f"--jobs: at least 1 is needed, got {options.jobs}")
     if options.reference == "fresh" and "--fresh" in rest:
         parser.error("--reference: with --fresh all runs are fresh, and none is left to be compared with them")
     configs.import_from_here()
     try:
         with interruption.stoppable():
-            return carry_out(plan(options, rest, prog), options.jobs, options.dry_run)
+            return run(options, rest, prog)
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last checkpoints.", file=sys.stderr)
-        return stop.code if isinstance(stop, Stopped) else 130
+        return interruption.code
 
 
 if __name__ == "__main__":

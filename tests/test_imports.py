@@ -25,7 +25,7 @@ ALLOWED = {
 }
 
 #: The rooms under runners/, each importing only those before it. The programs import all, and nobody imports them.
-RUNNERS = ("measures", "experiments", "dashboards", "runs", "benchmarks", "attribution", "reports", "sweeps")
+RUNNERS = ("measures", "experiments", "dashboards", "runs", "benchmarks", "attribution", "reports", "engines", "sweeps")
 
 #: What each may not import of others', even where something else has loaded it.
 FORBIDDEN = {

@@ -96,8 +96,8 @@ class Plan:
         self.sweep, self.program = sweep, sweep.program
         self.prog = prog
         self.notes: list[str] = []
-        of_all, options = _split(_options(sweep.options), self.program.kinds)
-        given, others = _split(words, self.program.kinds)
+        of_all, options = split_settings(_options(sweep.options), self.program.kinds)
+        given, others = split_settings(words, self.program.kinds)
         self.words = [*options, *others]
         self.layers = (of_all | {key: listed(value) for key, value in sweep.grid.items()}, {**(grid or {}), **given})
         self._check_keys()
@@ -208,8 +208,12 @@ class Plan:
         return wanted is not None and point.names["reg"] != FRESH and point.matches(wanted.of, seed)
 
 
-def _split(words: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
-    """Settings of these kinds by dotted name, each a list of one; and the other words."""
+def split_settings(words: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """Settings of these ``kinds`` by dotted name, each a list of one; and the other words.
+
+    Raises:
+        ConfigError: an option has no value.
+    """
     dotted: dict[str, list[Any]] = {}
     others = []
     following = iter(words)

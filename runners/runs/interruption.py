@@ -28,9 +28,14 @@ class Interruption:
     """Stops what runs in :meth:`stoppable` by raising :class:`Stopped`, but not while something is being written.
 
     A second signal ends the process at once: whatever is on disk is whole.
+
+    Attributes:
+        code: the exit code that the last signal asks for. Libraries (Ray) may turn :class:`Stopped` into a plain
+            KeyboardInterrupt, which has none.
     """
 
     def __init__(self) -> None:
+        self.code = 130
         self._writing = 0
         self._pending: int | None = None
         self._stopping = False
@@ -41,7 +46,7 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._pending, self._stopping = None, False
+        self._pending, self._stopping, self.code = None, False, 130
         before = {number: signal.signal(number, self._hear) for number in SIGNALS}
         try:
             yield
@@ -69,7 +74,7 @@ class Interruption:
             self._stop(number)
 
     def _stop(self, number: int) -> None:
-        self._pending, self._stopping = None, True
+        self._pending, self._stopping, self.code = None, True, 128 + number
         raise Stopped(number)
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from neoteny.configs import ConfigError
 
 FILE = "lock"
+#: The environment variable that says for how many seconds a process waits for the one that has its folder: a program
+#: that begins a run again, on another machine maybe, knows that the one before is about to end.
+PATIENCE = "NEOTENY_PATIENCE"
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 
@@ -33,13 +36,21 @@ class Lock:
         folder.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
         self._close = weakref.finalize(self, os.close, self._handle)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"--out: another process is running in {folder}: {self._holder()}") from error
+        deadline = time.monotonic() + float(os.environ.get(PATIENCE, 0))
+        while not self._claim():
+            if time.monotonic() >= deadline:
+                raise ConfigError(f"--out: another process is running in {folder}: {self._holder()}")
+            time.sleep(0.1)
         os.truncate(self._handle, 0)
         os.pwrite(self._handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         _held.add(self)
+
+    def _claim(self) -> bool:
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _holder(self) -> str:
         for _ in range(20):

@@ -1,7 +1,7 @@
 """Many runs, several at a time: what of them is there, how long the rest takes, and what comes after them."""
 
 from neoteny.runners.sweeps.attributions import attributions
-from neoteny.runners.sweeps.processes import Job, run_all
 from neoteny.runners.sweeps.progress import Progress, describe, progress_of
+from neoteny.runners.sweeps.running import collected, run_all
 
-__all__ = ["Job", "Progress", "attributions", "describe", "progress_of", "run_all"]
+__all__ = ["Progress", "attributions", "collected", "describe", "progress_of", "run_all"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.attribution import INTERVENTIONS
+from neoteny.runners.engines.work import Job
 from neoteny.runners.experiments import Plan
-from neoteny.runners.sweeps.processes import Job
 
 
 def attributions(plan: Plan, program: Path, jobs: int, done: Sequence[str] | None = None) -> list[Job]:

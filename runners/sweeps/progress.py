@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
         if env not in rates:
             rates[env] = measured_rates(env)
         steps = sum(segment.steps for segment in segments)
-        rate = None if complete else _rate(rates[env], experiment)
+        rate = None if complete else _of_like(rates[env], experiment)
         found.append(Progress(run, begun, step, steps, complete, rate))
     return found
 
@@ -73,6 +73,11 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
 def _last(experiment: AnyExperiment) -> tuple[int, int]:
     """The segment and the step that the run would go on from; (-1, 0) where nothing is whole, which it will say."""
     compare(experiment.folder, experiment.plain)
+    return reached(experiment)
+
+
+def reached(experiment: AnyExperiment) -> tuple[int, int]:
+    """The segment and the step of the last checkpoint that is whole; (-1, 0) if there is none."""
     try:
         state, _ = recover(experiment.folder)
     except ConfigError:
@@ -90,11 +95,29 @@ def measured_rates(env: Path) -> dict[str, float]:
     return {name: statistics.median(speeds) for name, speeds in rates.items() if speeds}
 
 
-def _rate(rates: dict[str, float], experiment: AnyExperiment) -> float | None:
+def _of_like(measured: Mapping[str, float], experiment: AnyExperiment) -> float | None:
     """That of the same agent and method or, if there is none yet, of the same agent with others."""
     name, agent = experiment.folder.parent.name, short(experiment.labels["agent"])
-    others = [rate for other, rate in rates.items() if other.startswith((f"{agent}-", f"{agent},"))]
-    return rates.get(name) or (statistics.median(others) if others else None)
+    others = [value for other, value in measured.items() if other.startswith((f"{agent}-", f"{agent},"))]
+    return measured.get(name) or (statistics.median(others) if others else None)
+
+
+def describe_disk(found: Sequence[Progress]) -> str:
+    """How much disk the rest needs, going by what runs like them take that are complete."""
+    sizes: dict[Path, dict[str, list[int]]] = {}
+    for each in found:
+        folder = each.run.experiment.folder
+        if each.complete:
+            own = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            sizes.setdefault(folder.parents[1], {}).setdefault(folder.parent.name, []).append(own)
+    usual = {env: {name: statistics.median(all_) for name, all_ in names.items()} for env, names in sizes.items()}
+    left = [each.run.experiment for each in found if not each.complete]
+    known = [size for run in left if (size := _of_like(usual.get(run.folder.parents[1], {}), run)) is not None]
+    if not left:
+        return "no disk is needed"
+    if not known:
+        return "no run like them is complete yet, so the disk that they need is not known"
+    return f"about {sum(known) / len(known) * len(left) / 1e6:,.0f} MB of disk are needed for them"
 
 
 def describe(found: Sequence[Progress], jobs: int) -> str:

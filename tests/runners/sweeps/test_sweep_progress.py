@@ -11,8 +11,10 @@ import pytest
 
 from neoteny import configs
 from neoteny.configs import ConfigError, dump_yaml
+from neoteny.runners.engines.local import Local
+from neoteny.runners.engines.work import Job
 from neoteny.runners.experiments import Experiment, Plan, Sweep
-from neoteny.runners.sweeps import Job, attributions, describe, progress_of, run_all
+from neoteny.runners.sweeps import attributions, collected, describe, progress_of, run_all
 from neoteny.runners.sweeps.progress import duration
 
 
@@ -98,7 +100,10 @@ def test_attributions_that_are_missing(tmp_path: Path) -> None:
             attributions(planned(tmp_path, attribution=wanted | wrong), program, 1)
 
 
-def test_processes_and_what_is_said_of_them(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_processes_and_what_is_said_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     plan = planned(tmp_path)
     pretend(plan.runs[0].experiment, 2, [1.0, 1.0, 1.0])
     jobs = [
@@ -106,10 +111,12 @@ def test_processes_and_what_is_said_of_them(tmp_path: Path, capfd: pytest.Captur
         Job("[broken]", [sys.executable, "-c", "raise SystemExit('[no] luck')"]),
         Job("fine", [sys.executable, "-c", ""]),
     ]
-    assert run_all(jobs, 1) == ["[broken]"]
+    failed = run_all(jobs, Local(1, None))
+    assert [(outcome.job.name, outcome.code) for outcome in failed] == [("[broken]", 1)]
+    assert collected(failed) == "FAILED [broken] (exit code 1)\n[no] luck\nlog: [broken]/log.txt\n"
     error = capfd.readouterr().err
     assert f"1/3  {plan.runs[0].folder}  mean return 10, 0 s, about" in error
-    assert "FAILED [broken]\n[no] luck" in error
+    assert "FAILED [broken]: [no] luck" in error
     assert error.strip().endswith("3/3  fine  0 s")
 
 

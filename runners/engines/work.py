@@ -1,0 +1,128 @@
+"""One job, on whatever machine it is carried out. Imports the standard library alone, see the package."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+#: What a job prints, errors included, in its folder; a job that goes on appends.
+LOG = "log.txt"
+#: So many of the last characters of a log are told of as the error.
+TOLD = 2000
+#: The exit code of a program that was told to stop, by SIGTERM.
+STOPPED = 143
+
+
+class Job(NamedTuple):
+    """A program to be run.
+
+    Attributes:
+        name: for the console: the folder that it writes to.
+        command: what is run.
+        threads: processors that it keeps busy.
+    """
+
+    name: str
+    command: list[str]
+    threads: int = 1
+
+    @property
+    def log(self) -> Path:
+        return Path(self.name) / LOG
+
+
+class Outcome(NamedTuple):
+    """How a job has ended: its exit code (less than 0: killed by a signal), its last words, and its seconds."""
+
+    job: Job
+    code: int
+    words: str
+    seconds: float
+
+
+class Killed(Exception):
+    """The process of a job was killed, and not by us."""
+
+
+def carry_out(
+    job: Job,
+    environment: Mapping[str, str],
+    parent: str,
+    folder: Path = Path(),
+    began: Callable[[subprocess.Popen[bytes]], None] = lambda process: None,
+) -> Outcome:
+    """Run a job to its end. Whatever keeps it from beginning is an outcome too.
+
+    Args:
+        job: the job.
+        environment: variables of it alone.
+        parent: the variable that gets this process's id, with which the job's process ends.
+        folder: the working directory.
+        began: is handed the process.
+    """
+    start = time.monotonic()
+    log = folder / job.log
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            before = file.tell()
+            variables = os.environ | environment | {parent: str(os.getpid())}
+            process = subprocess.Popen(
+                job.command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=variables, cwd=folder
+            )
+            began(process)
+            code = process.wait()
+        with log.open("rb") as file:
+            file.seek(max(before, log.stat().st_size - TOLD))
+            words = file.read().decode(errors="replace").strip()
+    except OSError as error:
+        code, words = 1, str(error)
+    return Outcome(job, code, words if code else "", time.monotonic() - start)
+
+
+def on_a_node(job: Job, work: partial[Outcome], mark: Path, there: bytes) -> tuple[Outcome, bytes]:
+    """Run a job on a node of a cluster, which may or may not see the driver's disk.
+
+    Args:
+        job: the job.
+        work: :func:`carry_out`, told of the driver.
+        mark: a file that only those see who see the driver's disk.
+        there: what the driver has of the job's folder, packed, if not all nodes see its disk.
+
+    Returns:
+        How it has ended, and its folder, packed, if it is to be brought back.
+
+    Raises:
+        Killed: the job's process was killed. Its folder has its last checkpoint.
+    """
+    shared, folder = mark.exists(), Path(work.keywords["folder"], job.name)
+    if not shared and not folder.exists():  # a worker that died here may have left more than the driver has
+        unpack(there, folder)
+    outcome = work(job)
+    if outcome.code < 0 or outcome.code == STOPPED:
+        raise Killed(f"{job.name} was killed: exit code {outcome.code}\n{outcome.words}")
+    return outcome, b"" if shared else pack(folder)
+
+
+def pack(folder: Path) -> bytes:
+    """The files of a folder; nothing, if there is none."""
+    packed = io.BytesIO()
+    if folder.is_dir():
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(folder, arcname=".")
+    return packed.getvalue()
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """Write what :func:`pack` has read, over what is there."""
+    if packed:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")

@@ -1,0 +1,71 @@
+"""Jobs by an engine, with what is shown of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from rich.console import Console
+
+from neoteny.runners.engines.engine import Engine
+from neoteny.runners.engines.work import Job, Outcome
+from neoteny.runners.measures import in_words
+from neoteny.runners.runs.tables import read_rows
+from neoteny.runners.sweeps.progress import Progress, duration
+from neoteny.runners.sweeps.view import View
+
+
+def run_all(
+    jobs: Sequence[Job], engine: Engine, what: str = "runs", runs: Mapping[str, Progress] | None = None
+) -> list[Outcome]:
+    """Run the jobs; how those have ended that failed. Each is told of when it ends, on standard error.
+
+    Args:
+        jobs: what is run.
+        engine: by which.
+        what: they are, for the console.
+        runs: how far the runs are that they go on with, by folder.
+
+    Raises:
+        KeyboardInterrupt: the user has stopped it; what has not begun does not begin, what runs is told to stop.
+    """
+    failed: list[Outcome] = []
+    ended = 0
+    if not jobs:
+        return failed
+    view = View(jobs, runs or {}, what, Console(stderr=True), engine.room)
+    with view, closing(engine.run(jobs)) as endings:
+        for some in endings:
+            for outcome in some:
+                ended += 1
+                view.ended(outcome)
+                failed += [outcome] if outcome.code else []
+                view.say(_told(outcome, f"{ended:>4}/{len(jobs)}", view.left() if ended < len(jobs) else None))
+            view.look()
+    return failed
+
+
+def _told(outcome: Outcome, number: str, left: float | None) -> str:
+    """What is said when a job has ended."""
+    name = outcome.job.name
+    if outcome.code:
+        return f"{number}  FAILED {name}: {(outcome.words.splitlines() or ['nothing was said'])[-1]}"
+    rest = "" if left is None else f", about {duration(left)} left"
+    return f"{number}  {name}  {mean(name)}{duration(outcome.seconds)}{rest}"
+
+
+def mean(folder: str) -> str:
+    """What a run has reached: the mean over its tasks, if it is a run."""
+    rows = read_rows(Path(folder) / "tasks.csv", 2**63)
+    headline = rows[0].get("headline", "return") if rows else ""
+    values = [float(row[f"{headline}_mean"]) for row in rows if row.get(f"{headline}_mean")]
+    return f"mean {in_words(headline)} {sum(values) / len(values):.4g}, " if values else ""
+
+
+def collected(failed: Sequence[Outcome]) -> str:
+    """All that failed, each with its error and where its log is."""
+    return "\n".join(
+        f"FAILED {outcome.job.name} (exit code {outcome.code})\n{outcome.words}\nlog: {outcome.job.log}\n"
+        for outcome in failed
+    )
