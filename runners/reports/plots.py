@@ -22,6 +22,9 @@ from neoteny.runners.reports.scores import Runs, Scores, interval, scores
 #: Of more methods than this the curves could not be told apart.
 CURVES = 6
 
+#: Ten colours each.
+MARKS = "o^sD"
+
 #: The column of the largest spectral norm.
 NORM = "spectral_norm_max"
 
@@ -77,7 +80,8 @@ def curves(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[s
         if len(values) > 1:
             low, high = np.array([interval(values[:, task])[1:] for task in range(len(x))]).T
             axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-        axis.plot(x, values.mean(0), style, color=color, linewidth=2.2, marker="o", markersize=3.5, label=called[name])
+        marks = {"marker": MARKS[number // 10 % len(MARKS)], "markersize": 3.5 if number < 10 else 6}
+        axis.plot(x, values.mean(0), style, color=color, linewidth=2.2, label=called[name], **marks)  # type: ignore[arg-type]
     axis.set(xlabel="task", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from neoteny.runners.measures import in_words
-from neoteny.runners.reports.plots import NORM, curves, plain_numbers
+from neoteny.runners.reports.plots import CURVES, NORM, curves, plain_numbers
 from neoteny.runners.sweeps.explanation import Attributed, Explanation, sentences
 
 #: What bars are called, in place of the interventions' names.
@@ -47,7 +47,11 @@ def draw(this: Explanation, title: str, file: Path) -> None:
     curves(axis, {name: this.values(name) for name in this.runs}, f"mean {in_words(this.measure)}", fresh)
     axis.set_title("how well each task is learned", fontsize="medium")
     axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
-    axis.legend(frameon=False, fontsize="small")
+    if len(this.runs) > CURVES:
+        figure.set_figwidth(figure.get_figwidth() + 2.4)
+        figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    else:
+        axis.legend(frameon=False, fontsize="small")
     if this.has_norms:
         axis = next(following)
         curves(axis, {name: this.values(name, NORM) for name in this.runs}, "σ₁ at the task's end", fresh)
