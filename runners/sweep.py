@@ -191,7 +191,7 @@ def _not_there(plan: Plan, names: set[str], jobs: dict[str, Job]) -> list[Outcom
     found = []
     for run in plan.runs:
         segments = run.experiment.segments
-        if run.folder in names and not run.experiment.run.evaluate_all:
+        if run.folder in names and not run.experiment.evaluates:
             last, step = reached(run.experiment)
             steps = sum(segment.steps for segment in segments)
             if last != len(segments) - 1:

@@ -95,6 +95,11 @@ class AnyExperiment(ABC):
         """What the run is a chain of."""
 
     @property
+    def evaluates(self) -> bool:
+        """Whether it is also evaluated on all tasks after each."""
+        return False
+
+    @property
     def folder(self) -> Path:
         """Where the run's files are: out/env/agent-reg/seed-s."""
         fresh = ",fresh" if self.run.fresh else ""

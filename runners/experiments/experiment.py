@@ -109,6 +109,10 @@ class Experiment(AnyExperiment):
         return int(self.agent.rollout_length * self.agent.num_envs)
 
     @property
+    def evaluates(self) -> bool:
+        return self.run.evaluate_all
+
+    @property
     def budgets(self) -> Iterable[tuple[int, int]]:
         return ((self.budget(visit), self.rollout) for visit in self.sequence.visits)
 

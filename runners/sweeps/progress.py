@@ -60,7 +60,7 @@ def progress_of(runs: Sequence[PlannedRun]) -> list[Progress]:
         begun = (experiment.folder / "config.yaml").exists()
         segment, step = _last(experiment) if begun else (-1, 0)
         segments = experiment.segments
-        complete = segment == len(segments) - 1 and not getattr(experiment.run, "evaluate_all", False)
+        complete = segment == len(segments) - 1 and not experiment.evaluates
         env = experiment.folder.parents[1]
         if env not in rates:
             rates[env] = measured_rates(env)

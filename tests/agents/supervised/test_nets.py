@@ -136,17 +136,17 @@ def test_settings_that_cannot_be_used(settings: dict[str, object], said: str) ->
 
 
 def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_nets.py").write_text(
+    (tmp_path / "my_small_nets.py").write_text(
         "from torch import nn\n"
         "def small(shape, outputs, width=4):\n"
         "    return nn.Sequential(nn.Conv2d(shape[0], width, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(outputs))\n"
         "def wrong(shape, outputs):\n    return 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    cls, own = find_net({"network": "my_nets:wrong"})
+    cls, own = find_net({"network": "my_small_nets:wrong"})
     with pytest.raises(ConfigError, match="gives int, no torch"):
         configs.build(cls, own, "net").make(SHAPE, 5)
-    own["network"] = "my_nets:small"
+    own["network"] = "my_small_nets:small"
     net = configs.build(cls, own | {"settings": {"width": 6}, "learning_rate": 0.01}, "net")
     network = net.make(SHAPE, 5)
     assert network(torch.zeros(1, *SHAPE)).shape == (1, 5)
