@@ -20,7 +20,7 @@ plasticity: $(INSTALLED)  ## a loss of plasticity, its cause and its cure in one
 	$(BIN)/python runners/sweep.py --experiment plasticity
 	$(BIN)/python runners/explain.py runs/plasticity/cartpole-rotate
 
-supervised: $(INSTALLED)  ## methods × random labels on digits: the first thing to run a method of yours on, three minutes on two cores
+supervised: $(INSTALLED)  ## methods × random labels on digits: the first thing to run a method of yours on, some minutes
 	$(BIN)/python runners/sweep.py --experiment supervised
 	$(BIN)/python runners/explain.py runs/supervised/digits-random-labels
 	$(BIN)/python runners/report.py runs/supervised/digits-random-labels
@@ -29,7 +29,7 @@ results: $(INSTALLED)  ## every table and picture of results/ anew, from the row
 	$(BIN)/python runners/results.py
 
 test: $(INSTALLED)  ## the tests, the slow ones included; of some that are alike one (make full has all)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: lint  ## format, lint, types, fast tests
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -65,7 +65,7 @@ rliable:  ## the numbers of the library rliable that tests compare with, anew; i
 	build/rliable/bin/python tests/runners/reports/rliable_numbers.py
 
 full: $(INSTALLED)  ## all tests, also those that are one of several and left out for time
-	FULL=1 TRACKING=1 EXPERTS=2 CUTS=24 KILLS=40 $(BIN)/python -m pytest -n 2
+	FULL=1 TRACKING=1 EXPERTS=2 CUTS=24 KILLS=40 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 fuzz: $(INSTALLED)  ## 10,000 checkpoints and 10,000 files of settings, damaged and forged: none may do more than be refused
 	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 7200 tests/agents/test_mutated_checkpoints.py tests/runners/experiments/test_mutated_yaml.py

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors import safe_open
+from thinning import some
 
 from neoteny.__main__ import COMMANDS
 from neoteny.runners import continual_rl, sweep
@@ -81,7 +82,7 @@ def test_the_map_leads_to_every_example_and_to_files_that_are_there():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", COMMAND_LINES)
+@pytest.mark.parametrize("line", some(COMMAND_LINES, *COMMAND_LINES[::2]))
 def test_a_command_of_the_page_runs(line, examples):
     """Each, on budgets of a few hundred steps."""
     program, *argv = shlex.split(line)[1:]

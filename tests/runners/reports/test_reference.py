@@ -14,7 +14,6 @@ from neoteny.runners import report, sweep
 from neoteny.runners.experiments import parse
 from neoteny.runners.reports import reference_of, references
 from neoteny.runners.reports.reference import difference, ratio
-from neoteny.runners.sweeps import Job
 
 
 def test_hand_worked() -> None:
@@ -138,37 +137,31 @@ def test_runs_of_another_length_are_compared_as_far_as_they_go(tmp_path: Path) -
 # The sweep ----------------------------------------------------------------------------------------------------
 
 
-def commands(monkeypatch: pytest.MonkeyPatch, *argv: str) -> dict[str, list[str]]:
-    planned: dict[str, list[str]] = {}
-
-    def run_all(jobs: list[Job], at_a_time: int) -> list[str]:
-        planned.update((job.name, job.command) for job in jobs)
-        return []
-
-    monkeypatch.setattr(sweep, "run_all", run_all)
-    assert sweep.main(list(argv)) == 0
-    return planned
+def planned_by(*argv: str) -> dict[str, list[str]]:
+    """The arguments of the runs that a sweep would run, by their folders."""
+    options, rest = sweep.make_parser("sweep.py").parse_known_args(argv)
+    return {run.folder: run.arguments for run in sweep.plan(options, rest, "sweep.py").runs}
 
 
-def test_a_sweep_adds_the_fresh_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_adds_the_fresh_runs_once() -> None:
     words = ["--env", "stationary", "minigrid-goals", "--agent", "ppo", "dqn", "--seeds", "0-2"]
     words += ["--reg", "none", "spectral", "l2-init", "--num-tasks", "2", "--threads", "1"]
-    without = commands(monkeypatch, *words)
-    planned = commands(monkeypatch, *words, "--reference", "fresh")
+    without = planned_by(*words)
+    planned = planned_by(*words, "--reference", "fresh")
     assert planned.items() >= without.items()
     added = [folder for folder in planned if folder not in without]
     assert len(added) == 2 * 2 * 3
     assert {Path(folder).parent.name for folder in added} == {"ppo,fresh-none", "dqn,fresh-none"}
     for folder in added:
-        experiment, _ = parse(planned[folder][2:])
+        experiment, _ = parse(planned[folder])
         assert experiment.run.fresh
         assert experiment.reg is None
         assert experiment.sequence.length == 2
 
 
-def test_settings_of_the_method_are_not_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_method_are_not_the_references() -> None:
     words = ["--env", "stationary", "--reg", "spectral", "--reg.strength", "3e-4", "--reg.k=4", "--num-tasks", "2"]
-    planned = commands(monkeypatch, *words, "--reference", "fresh")
+    planned = planned_by(*words, "--reference", "fresh")
     assert [Path(folder).parent.name for folder in planned] == ["ppo-spectral,k=4,strength=0.0003", "ppo,fresh-none"]
 
 
