@@ -59,8 +59,13 @@ def prepared(x: Array, y: Array, test_x: Array | None, test_y: Array | None, eve
     Raises:
         ConfigError: the shapes do not go together, a number is not finite, or a test class is in no training example.
     """
-    if x.ndim not in (2, 3, 4) or len(x) != len(y) or not len(x):
-        raise ConfigError(f"data: x has the shape {x.shape} and y {y.shape}; (n, …) and (n) are needed")
+    _check("", x, y)
+    if test_x is not None and test_y is not None:
+        _check("test_", test_x, test_y)
+        if test_x.shape[1:] != x.shape[1:] or test_y.shape[1:] != y.shape[1:]:
+            raise ConfigError(
+                f"data: test examples have the shapes {test_x.shape} and {test_y.shape}, others than x and y"
+            )
     x = x[:, None] if x.ndim == 3 else x
     test_x = test_x[:, None] if test_x is not None and test_x.ndim == 3 else test_x
     over = (0,) if x.ndim == 2 else (0, 2, 3)
@@ -69,8 +74,6 @@ def prepared(x: Array, y: Array, test_x: Array | None, test_y: Array | None, eve
     std[std == 0] = 1.0
     x = ((x - mean) / std).astype(np.float32)
     test_x = None if test_x is None else ((test_x - mean) / std).astype(np.float32)
-    if not np.isfinite(x).all():
-        raise ConfigError("data: x has numbers that are not finite")
     if y.dtype.kind in "iub" and y.ndim == 1:
         classes = np.unique(every_y)
         test = None if test_y is None else _places(test_y, classes)
@@ -79,6 +82,17 @@ def prepared(x: Array, y: Array, test_x: Array | None, test_y: Array | None, eve
     test_y = test_y[:, None] if test_y is not None and test_y.ndim == 1 else test_y
     y, test_y = standardized(y, test_y)
     return Data(x, y, test_x, test_y, y.shape[1])
+
+
+def _check(which: str, x: Array, y: Array) -> None:
+    """Raises:
+    ConfigError: these cannot be examples.
+    """
+    if x.ndim not in (2, 3, 4) or y.ndim not in (1, 2) or len(x) != len(y) or not x.size:
+        raise ConfigError(f"data: {which}x has the shape {x.shape} and {which}y {y.shape}; (n, …) and (n) are needed")
+    for name, array in ((f"{which}x", x), (f"{which}y", y)):
+        if array.dtype.kind not in "iubf" or not np.isfinite(array).all():
+            raise ConfigError(f"data: {name} has entries that are not finite numbers")
 
 
 def _places(y: Array, classes: Array) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,8 @@ from neoteny.configs import ConfigError
 from neoteny.envs.supervised.data import Array, Data, prepared
 
 STRICT = ConfigDict(extra="forbid")
+#: What reading a damaged file, packed or not, may raise.
+DAMAGED = (OSError, EOFError, ValueError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 #: x, y, and both of the test examples.
 Raw = tuple[Array, Array, Array | None, Array | None]
 
@@ -88,7 +92,7 @@ def _bytes(path: Path, hint: str) -> bytes:
         return gzip.decompress(packed.read_bytes())
     except FileNotFoundError as error:
         raise ConfigError(f"data: {path} is not there. {hint}") from error
-    except (OSError, EOFError) as error:
+    except DAMAGED as error:
         raise ConfigError(f"data: {path}: cannot be read ({error})") from error
 
 
@@ -221,7 +225,9 @@ class Npz(Source):
                 return arrays["x"], arrays["y"], None, None
         except FileNotFoundError as error:
             raise ConfigError(f"data: {self.file} is not there; an .npz file with x and y is expected") from error
-        except (OSError, ValueError, AttributeError) as error:
+        except ConfigError:
+            raise
+        except DAMAGED as error:
             raise ConfigError(f"data: {self.file}: cannot be read ({' '.join(str(error).split())})") from error
 
 

@@ -28,7 +28,7 @@ SETTING = re.compile(r"(?<=[,+(])([\w.]+)=(\d+\.?\d*(?:e[-+]?\d+)?)(?=$|[,+)]|-[
 
 HOW = (
     "Runs that differ in one number alone, over its values: the mean {measure} over all tasks, with 95 % "
-    "intervals over runs. A value is good that reaches {good:.0%} of {reference}, the dotted line. The width of "
+    "intervals over runs. A value is good that reaches {good:.0f} % of {reference}, the dotted line. The width of "
     "the good range is in orders of magnitude: from where the line between the means of neighbouring values "
     "crosses that level to where it crosses it again, about the best value; ≥ where it goes on beyond the values "
     "that were tried. The wider, the less does the setting need to be tuned. The width's interval draws all runs "
@@ -181,7 +181,7 @@ def sensitivity(env: Environment) -> Figure | None:
         guided = None if math.isnan(guide) else guide
         panels.append(Panel(f"{what} by {setting}", setting, what, lines, guide=guided, log_x=True))
     reference = "fresh agents" if env.fresh else "the best method here"
-    how = HOW.format(measure=in_words(env.headline), good=GOOD, reference=reference)
+    how = HOW.format(measure=in_words(env.headline), good=100 * GOOD, reference=reference)
     table = [sweep.row for sweep in found]
     return Figure("sensitivity", "How much a swept setting matters", how, panels, table=table)
 

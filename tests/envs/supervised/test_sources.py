@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import struct
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.envs.supervised import SOURCES
-from neoteny.envs.supervised.sources import Cifar10, Cifar100, Digits, Idx, Npz, find_source, load_source
+from neoteny.envs.supervised.sources import Cifar10, Cifar100, Digits, Idx, Npz, _load, find_source, load_source
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 6, 5), dtype=np.uint8)
@@ -126,7 +127,7 @@ def test_npz_with_classes_of_any_names_and_with_numbers(tmp_path: Path) -> None:
     [
         ({"x": np.zeros((4, 2))}, "has no y"),
         ({"x": np.zeros((4, 2)), "y": np.zeros(3)}, r"x has the shape \(4, 2\) and y \(3,\)"),
-        ({"x": np.full((4, 2), np.nan), "y": np.zeros(4, int)}, "not finite"),
+        ({"x": np.full((4, 2), np.nan), "y": np.zeros(4, int)}, "not finite numbers"),
         ({"x": np.zeros((4, 2), object), "y": np.zeros(4)}, "cannot be read"),
         ({"x": np.zeros((2, 2)), "y": [0, 1], "test_x": np.zeros((1, 2)), "test_y": [9]}, "class 9 is in the test"),
     ],
@@ -154,3 +155,45 @@ def test_examples_are_chosen_by_the_tasks_seed_and_no_more_than_there_are() -> N
     with pytest.raises(ConfigError, match="did you mean 'digits'"):
         find_source({"format": "digit"})
     assert {*SOURCES} == {"digits", "idx", "cifar10", "cifar100", "npz"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["npz", "idx"])
+def test_whatever_the_damage_it_is_an_error_of_ours(kind: str, seed: int, idx_folder: Path) -> None:
+    """Bytes changed and files cut, packed ones too: read as something else, or refused."""
+    rng = random.Random(seed)
+    npz = idx_folder / "a.npz"
+    np.savez_compressed(npz, x=PIXELS, y=LABELS)
+    source = Npz(file=str(npz)) if kind == "npz" else Idx(folder=str(idx_folder))
+    file = npz if kind == "npz" else idx_folder / "train-images-idx3-ubyte.gz"
+    whole, refused = file.read_bytes(), 0
+    for _ in range(40):
+        changed = bytearray(whole[: rng.choice([len(whole), rng.randrange(len(whole))])])
+        for _ in range(rng.randint(0, 4) if changed else 0):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        file.write_bytes(changed)
+        _load.cache_clear()
+        try:
+            source.load(0)
+        except ConfigError:
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"test_x": PIXELS[:4, :3], "test_y": LABELS[:4]}, "test examples have the shapes"),
+        ({"test_x": PIXELS[:4], "test_y": LABELS[:3]}, "test_x has the shape"),
+        ({"test_x": PIXELS[:4] * np.nan, "test_y": LABELS[:4]}, "test_x has entries that are not finite numbers"),
+        ({"y": np.full(20, np.inf)}, "y has entries that are not finite numbers"),
+        ({"y": LABELS.astype(str)}, "y has entries that are not finite numbers"),
+        ({"x": PIXELS[:0], "y": LABELS[:0]}, "x has the shape"),
+        ({"y": LABELS[:, None, None]}, "x has the shape"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_arrays_that_are_no_examples(arrays: dict[str, np.ndarray], said: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"x": PIXELS, "y": LABELS} | arrays)
+    with pytest.raises(ConfigError, match=said):
+        Npz(file=str(tmp_path / "a.npz")).load(0)
