@@ -42,7 +42,14 @@ from neoteny.runners.sweeps.progress import describe_disk, reached
 
 HERE = Path(__file__).parent
 #: What is named of a sweep.
-KINDS = ("env", "agent", "data", "change", "net", "reg")
+KINDS = {
+    "env": "task sequences, parted by commas or spaces (default: minigrid-seq)",
+    "agent": "agents (default: ppo)",
+    "data": "examples, of supervised learning: continual_supervised.py then runs (default: digits)",
+    "change": "what changes from task to task there (default: random-labels)",
+    "net": "networks there (default: mlp)",
+    "reg": "plasticity methods (default: none spectral)",
+}
 
 
 def plan(options: argparse.Namespace, rest: list[str], prog: str) -> Plan:
@@ -70,15 +77,8 @@ def make_parser(prog: str) -> Parser:
     parser.add_argument(
         "--experiment", metavar="NAME", help=f"what a file says, in runs/NAME: {known}; or the path of a .yaml file"
     )
-    for option, text in (
-        ("--env", "task sequences, parted by commas or spaces (default: minigrid-seq)"),
-        ("--agent", "agents (default: ppo)"),
-        ("--data", "examples, of supervised learning: continual_supervised.py then runs (default: digits)"),
-        ("--change", "what changes from task to task there (default: random-labels)"),
-        ("--net", "networks there (default: mlp)"),
-        ("--reg", "plasticity methods (default: none spectral)"),
-    ):
-        parser.add_argument(option, nargs="+", metavar="NAME", help=text)
+    for kind, text in KINDS.items():
+        parser.add_argument(f"--{kind}", nargs="+", metavar="NAME", help=text)
     parser.add_argument(
         "--grid",
         nargs="+",
