@@ -15,7 +15,6 @@ from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.runners.experiments import regs
 from neoteny.runners.experiments.experiment import Experiment, Run
 
-
 #: How long a sequence is cannot be seen from the run's folder, so that a run goes on there when it is made longer.
 LENGTH = "env.num_tasks"
 

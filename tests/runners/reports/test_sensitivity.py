@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neoteny.runners import results
+from neoteny.runners.reports import Section, write_rows, writing
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.sensitivity import Sweep, Width, sensitivity, sweeps, width
 from neoteny.runners.reports.sources import Run
@@ -21,7 +23,10 @@ def env_of(reached: Mapping[str, Sequence[float]]) -> Environment:
     runs = []
     for method, of_seeds in reached.items():
         for seed, value in enumerate(of_seeds):
-            rows = [{"name": "t", "headline": "return", "return_mean": str(value + off)} for off in (-1, 1)]
+            rows = [
+                {"name": "t", "step": str(step), "headline": "return", "return_mean": str(value + off)}
+                for step, off in ((100, -1), (200, 1))
+            ]
             runs.append(Run(method, seed, Path(method) / f"seed-{seed}", rows))
     return Environment("env", runs)
 
@@ -115,3 +120,16 @@ def test_the_interval_holds_the_width_as_often_as_it_says() -> None:
         held += low <= true <= high
     assert 84 <= held <= 100
     assert not math.isnan(low)
+
+
+def test_the_page_the_tables_and_results_have_it(tmp_path: Path) -> None:
+    of = {f"ppo-l2,strength={v}": [10.0, 12.0] for v in DECADES}
+    env = env_of(of | {"ppo,fresh-none": [9.0, 11.0]})
+    section = Section(env)
+    assert {figure.key: bool(figure.panels) for figure in section.figures}["sensitivity"]
+    assert "## How much a swept setting matters" in writing.markdown(section, "report.py")
+    write_rows(env.rows, tmp_path / "tasks.csv")
+    made = {Path(line).name for line in results.rebuild(tmp_path)}
+    assert {"table.md", "sensitivity.png"} <= made
+    assert "| l2,strength=* |" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "sensitivity.png").read_bytes().startswith(b"\x89PNG")

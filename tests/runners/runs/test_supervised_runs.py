@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from thinning import some
 
+from neoteny.plasticity import ShrinkAndPerturb
 from neoteny.runners import continual_supervised, doctor
 from neoteny.runners.experiments import parse
 from neoteny.runners.experiments.supervised import SUPERVISED
@@ -154,3 +155,29 @@ def test_fresh_networks_are_new_in_every_task(tmp_path: Path) -> None:
     tasks = rows(folder, "tasks.csv")
     assert {row["name"] for row in tasks} == {"random labels #1"}
     assert np.diff([float(row["accuracy_final"]) for row in tasks]).min() >= 0
+
+
+@pytest.mark.parametrize(("more", "switches"), [([], 2), (["--fresh"], 0)])
+def test_methods_are_told_of_switches(
+    more: list[str], switches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(ShrinkAndPerturb, "on_switch", lambda self: told.append(self))
+    argv, _ = command(tmp_path, *NETS["mlp"], "--reg", "shrink-and-perturb", *more)
+    assert continual_supervised.main(argv) == 0
+    assert len(told) == switches
+
+
+def test_the_steps_to_90_percent_are_those_that_progress_shows(tmp_path: Path) -> None:
+    options = "--change permuted-pixels --data.samples 1024 --num-tasks 2 --epochs 5 --net.learning_rate 3e-3".split()
+    argv, folder = command(tmp_path, *options)
+    assert continual_supervised.main(argv) == 0
+    passes = [(int(row["step"]), float(row["train/accuracy"])) for row in rows(folder, "progress.csv")]
+    assert [step for step, _ in passes] == [1024 * number for number in range(1, 11)]
+    for number, row in enumerate(rows(folder, "tasks.csv")):
+        begin = 5120 * number
+        enough = [step - begin for step, reached in passes if begin < step <= begin + 5120 and reached >= 0.9]
+        assert float(row["steps_to_90"]) == enough[0] > 1024
+        assert float(row["accuracy_mean"]) == pytest.approx(
+            np.mean([r for s, r in passes if begin < s <= begin + 5120])
+        )
