@@ -40,6 +40,9 @@ class Checkpoints:
         agent.save(path, replay=True)
         record = {"segment": segment, "sha256": checksum(path), **state}
         write_text(path.with_suffix(".json"), json.dumps(record | {"seal": _seal(record)}))
+        self._drop_older()
+
+    def _drop_older(self) -> None:
         for old in self._complete()[: -self.keep]:
             self.drop(old)
 
@@ -49,11 +52,12 @@ class Checkpoints:
             self.agent_path(segment).with_suffix(suffix).unlink(missing_ok=True)
 
     def tidy(self, beyond: int) -> None:
-        """Remove what a killed process has left: parts of files, agents without their JSON, segments ``beyond``."""
+        """Remove what a killed process has left: parts of files, agents without JSON, segments ``beyond``, older ones."""
         complete = self._complete()
         for segment in {*self._numbers(".safetensors"), *complete}:
             if segment not in complete or segment > beyond:
                 self.drop(segment)
+        self._drop_older()
         for part in self.folder.glob("*.part"):
             part.unlink()
 
