@@ -8,6 +8,9 @@ from pathlib import Path
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
+#: What safetensors calls a file while it writes it.
+SAFETENSORS = ".tmp??????"
+
 
 def put_in_place(part: Path, path: Path) -> None:
     """Rename ``part`` to ``path``, once its bytes are on disk; the name is there too when this returns."""
@@ -15,6 +18,13 @@ def put_in_place(part: Path, path: Path) -> None:
     sync(part)
     os.replace(part, path)
     sync(path.parent)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder in which none writes now: parts of files."""
+    for pattern in ("*.part", SAFETENSORS):
+        for part in folder.glob(pattern):
+            part.unlink()
 
 
 def sync(path: Path) -> None:

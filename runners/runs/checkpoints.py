@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from neoteny.agents.durable import remove_parts
 from neoteny.runners.runs.tables import write_text
 
 _NAME = re.compile(r"segment-(\d+)")
@@ -52,14 +53,13 @@ class Checkpoints:
             self.agent_path(segment).with_suffix(suffix).unlink(missing_ok=True)
 
     def tidy(self, beyond: int) -> None:
-        """Remove what a killed process has left: parts of files, agents without JSON, segments ``beyond``, older ones."""
+        """Remove what a killed process has left: parts, agents without JSON, segments ``beyond`` it or too old."""
         complete = self._complete()
         for segment in {*self._numbers(".safetensors"), *complete}:
             if segment not in complete or segment > beyond:
                 self.drop(segment)
         self._drop_older()
-        for part in self.folder.glob("*.part"):
-            part.unlink()
+        remove_parts(self.folder)
 
     def latest_first(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
         """The checkpoints that count, the latest first: JSON file's name, and the state, None if it is damaged."""

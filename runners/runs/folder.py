@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from stable_baselines3.common.logger import Logger
 
+from neoteny.agents.durable import remove_parts
 from neoteny.configs import ConfigError, dump_yaml, read_yaml
 from neoteny.runners.dashboards import Events, Mirror
 from neoteny.runners.runs.checkpoints import Checkpoints
@@ -133,8 +134,9 @@ class RunFolder:
             logger.close()
 
     def tidy(self) -> None:
-        """Remove what killed processes have left among the checkpoints, and what lies beyond the one gone on from."""
+        """Remove what killed processes have left among the agents, and checkpoints beyond the one gone on from."""
         self.checkpoints.tidy(self.state["segment"])
+        remove_parts(kept_agent(self.path, 1).parent)
 
     def keep(self, agent: Savable, visit: int) -> None:
         """Keep the agent as it is after the visit with this index, replay buffer included, for good."""

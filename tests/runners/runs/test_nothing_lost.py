@@ -119,6 +119,7 @@ def test_what_a_killed_process_leaves_is_tidied(copy: Path, whole: Path) -> None
 def test_what_a_process_leaves_that_is_killed_at_the_very_end(copy: Path, whole: Path) -> None:
     folder = of(copy) / "checkpoints"
     (folder / "segment-0004.safetensors").write_bytes(b"left")  # its JSON is gone, and all is learned
+    (folder / ".tmpGvey9k").write_bytes(b"begun")  # as safetensors does
     for suffix in (".json", ".safetensors"):  # it was about to go
         (folder / "segment-0005").with_suffix(suffix).write_bytes((folder / f"segment-0006{suffix}").read_bytes())
     assert continual_rl.main(command(copy)) == 0
