@@ -13,6 +13,12 @@ of continual_supervised.py:
 An experiment is the same in a file, of configs/experiments/ or your own. With one, --env, --agent, --reg and the
 like choose from what it names, and --seeds, --grid and other options are in place of its own.
 
+--search optuna looks for the values of settings that have a range, such as the strength of a penalty
+(docs/experiments.md):
+
+    python runners/sweep.py --env cartpole-offset --agent ppo-trac --reg none,spectral,l2-init --seeds 3 \\
+        --search optuna --grid reg.strength='log 1e-6 .. 1e-1' --trials 20
+
 Runs that are finished are skipped and runs that were stopped go on, so the same command can be given again at any time.
 They are processes of this machine, or run on a cluster: --engine ray, --engine slurm (docs/clusters.md).
 Options this program does not know are passed on to every run; those of a method, such as --reg.strength, to the methods
@@ -26,6 +32,9 @@ import dataclasses
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +42,18 @@ from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.engines.engine import ENGINES, Engine, Settings, find_engine
 from neoteny.runners.engines.work import Job, Outcome
-from neoteny.runners.experiments import Plan, Sweep, load_sweep, parse_grid, parse_seeds, split_names, split_settings
+from neoteny.runners.experiments import (
+    Plan,
+    PlannedRun,
+    Sweep,
+    load_sweep,
+    parse_grid,
+    parse_seeds,
+    split_names,
+    split_settings,
+)
 from neoteny.runners.experiments.command_line import Parser, parser_of
+from neoteny.runners.experiments.sweeps import Search
 from neoteny.runners.reports import compare
 from neoteny.runners.runs.interruption import interruption
 from neoteny.runners.sweeps import Progress, attributions, collected, describe, progress_of, run_all
@@ -65,10 +84,23 @@ def plan(options: argparse.Namespace, rest: list[str], prog: str) -> Plan:
         own["seeds"] = parse_seeds(",".join(options.seeds))
     grid = parse_grid(options.grid)
     if not options.experiment:
+        own |= _search(options, None)
         return Plan(configs.build(Sweep, names | own, "sweep"), rest, grid=grid, prog=prog)
     called, sweep = load_sweep(options.experiment)
-    own["options"] = {"out": f"runs/{called}"} | sweep.options
+    own |= {"options": {"out": f"runs/{called}"} | sweep.options} | _search(options, sweep.search)
     return Plan(dataclasses.replace(sweep, **own), rest, grid=grid, only=names, prog=prog)
+
+
+def _search(options: argparse.Namespace, own: Search | None) -> dict[str, Any]:
+    """How values are searched for: as an experiment says it, and the options."""
+    if not (options.search or own):
+        if options.trials:
+            raise ConfigError("--trials: is of a search: --search optuna")
+        return {}
+    search = own or Search()
+    if options.trials is None:
+        return {"search": search}
+    return {"search": configs.build(Search, dataclasses.asdict(search) | {"trials": options.trials}, "search")}
 
 
 def make_parser(prog: str) -> Parser:
@@ -98,6 +130,12 @@ def make_parser(prog: str) -> Parser:
         help="fresh: also run agents that begin every task anew, without a method, once for each env, agent and seed; "
         "reports then have each method's plasticity, area(live) / area(fresh)",
     )
+    parser.add_argument(
+        "--search",
+        choices=["optuna"],
+        help="look for values of the settings that have a range, such as --grid reg.strength='log 1e-6 .. 1e-1'",
+    )
+    parser.add_argument("--trials", type=int, metavar="N", help="of each method, in a search (default: 20)")
     parser.add_argument("--dry-run", action="store_true", help="list the runs, what is missing, its time and its disk")
     add_engine_options(parser)
     return parser
@@ -150,6 +188,12 @@ def settings_of(options: argparse.Namespace, slurm: dict[str, list[Any]], out: s
     return Settings(Path(out), options.jobs, options.memory, options.gpus, options.address, slurms)
 
 
+def job_of(plan: Plan, run: PlannedRun) -> Job:
+    """What carries out a run."""
+    command = [sys.executable, str(HERE / plan.program.file), *run.arguments]
+    return Job(run.folder, command, threads=run.experiment.run.threads)
+
+
 def carry_out(plan: Plan, found: list[Progress], engine: Engine, share: int) -> int:
     """Do what is missing; the exit code.
 
@@ -162,12 +206,7 @@ def carry_out(plan: Plan, found: list[Progress], engine: Engine, share: int) -> 
     Raises:
         ConfigError: what is to be attributed is not there.
     """
-    program = [sys.executable, str(HERE / plan.program.file)]
-    missing = {
-        each.run.folder: Job(each.run.folder, [*program, *each.run.arguments], threads=each.run.experiment.run.threads)
-        for each in found
-        if not each.complete
-    }
+    missing = {each.run.folder: job_of(plan, each.run) for each in found if not each.complete}
     failed = run_all([*missing.values()], engine, "runs", {each.run.folder: each for each in found})
     failed += _not_there(plan, {*missing} - {each.job.name for each in failed}, missing)
     wrong = {each.job.name for each in failed}
@@ -199,6 +238,20 @@ def _not_there(plan: Plan, names: set[str], jobs: dict[str, Job]) -> list[Outcom
     return found
 
 
+def find_search() -> Callable[..., int]:
+    """What searches.
+
+    Raises:
+        ConfigError: the extra that it needs is not installed.
+    """
+    try:
+        return import_module("neoteny.runners.searches.program").run_search
+    except ImportError as error:
+        raise ConfigError(
+            f"--search optuna: needs the extra 'optuna': pip install 'neoteny[optuna]' ({error})"
+        ) from error
+
+
 def run(options: argparse.Namespace, rest: list[str], prog: str) -> int:
     """Plan, say what is planned, and do it; the exit code.
 
@@ -208,6 +261,14 @@ def run(options: argparse.Namespace, rest: list[str], prog: str) -> int:
     slurm, words = split_settings(rest, ("slurm",))
     start = find_engine(options.engine)
     planned = plan(options, words, prog)
+    if planned.sweep.search:
+        return find_search()(
+            planned,
+            planned.sweep.search,
+            lambda out: start(settings_of(options, slurm, out)),
+            partial(job_of, planned),
+            options.dry_run,
+        )
     settings = settings_of(options, slurm, planned.runs[0].experiment.run.out if planned.runs else "runs")
     found = progress_of(planned.runs)
     share = (options.jobs or os.cpu_count() or 1) if options.engine == "local" else 1

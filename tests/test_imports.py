@@ -25,7 +25,18 @@ ALLOWED = {
 }
 
 #: The rooms under runners/, each importing only those before it. The programs import all, and nobody imports them.
-RUNNERS = ("measures", "experiments", "dashboards", "runs", "benchmarks", "attribution", "reports", "engines", "sweeps")
+RUNNERS = (
+    "measures",
+    "experiments",
+    "dashboards",
+    "runs",
+    "benchmarks",
+    "attribution",
+    "reports",
+    "engines",
+    "sweeps",
+    "searches",
+)
 
 #: What each may not import of others', even where something else has loaded it.
 FORBIDDEN = {

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from neoteny import configs
@@ -13,6 +14,7 @@ from neoteny.configs import ConfigError
 from neoteny.runners.experiments import regs
 from neoteny.runners.experiments.base import AnyExperiment
 from neoteny.runners.experiments.command_line import parse, parse_value
+from neoteny.runners.experiments.ranges import Range
 from neoteny.runners.experiments.sweeps import FRESH, Choice, Sweep, listed
 
 #: Settings of a sequence that are options of their own.
@@ -33,6 +35,25 @@ class Point(NamedTuple):
     names: dict[str, str]
     settings: dict[str, Any]
 
+    @property
+    def is_reference(self) -> bool:
+        return self.names["reg"] == FRESH
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Those among the settings, of which a search tries values.
+
+        Raises:
+            ConfigError: a range is one of nothing.
+        """
+        found = {key: Range.read(key, value) for key, value in self.settings.items()}
+        return {key: range_ for key, range_ in found.items() if range_ is not None}
+
+    def at(self, values: Mapping[str, float]) -> Point:
+        """The point with these values, rounded, in place of the ranges."""
+        found = {key: range_.rounded(values[key]) for key, range_ in self.ranges.items()}
+        return self._replace(settings=self.settings | found)
+
     def matches(self, rule: Mapping[str, Any], seed: int | None = None) -> bool:
         """Whether all that ``rule`` says is true here; of seeds it is, if none is given."""
         here = {**self.settings, **self.names}
@@ -41,7 +62,7 @@ class Point(NamedTuple):
 
     def words(self) -> list[str]:
         """The command line, without a seed."""
-        fresh = self.names["reg"] == FRESH
+        fresh = self.is_reference
         names = self.names | ({"reg": "none"} if fresh else {})
         words = [word for kind in self.names for word in (f"--{kind}", names[kind])]
         for key, value in self.settings.items():
@@ -76,12 +97,11 @@ class Plan:
 
     Attributes:
         program: whose runs they are.
-        runs: each folder once.
+        points: the grid.
         notes: what was left out or put together, for the console.
 
     Raises:
-        ConfigError: a name or a setting is wrong. Settings of one run that are wrong exit with code 2, as
-            :func:`~neoteny.runners.experiments.parse` does.
+        ConfigError: a name or a setting is wrong.
     """
 
     def __init__(
@@ -111,7 +131,12 @@ class Plan:
                 configs.choose(f"--{kind}", name, there)
             # The reference is compared with whatever is left.
             points = [point for point in points if point.names[kind] in (*names, FRESH)]
-        self.runs = self._runs(points)
+        self.points = points
+
+    @cached_property
+    def runs(self) -> list[PlannedRun]:
+        """All runs, each folder once, as :meth:`runs_of` has them."""
+        return self.runs_of(self.points)
 
     def _check_keys(self) -> None:
         """Whether all settings are of somebody."""
@@ -172,12 +197,25 @@ class Plan:
         whole = [rule for rule in self.sweep.exclude if "seed" not in rule]
         return [point for point in points if not any(point.matches(rule) for rule in whole)]
 
-    def _runs(self, points: Sequence[Point]) -> list[PlannedRun]:
+    def runs_of(self, points: Sequence[Point], *words: str) -> list[PlannedRun]:
+        """The runs of these points, each folder once.
+
+        Args:
+            points: of the grid.
+            words: options of the program beside those of all runs.
+
+        Raises:
+            ConfigError: two of them would be in one folder. Settings of one run that are wrong exit with code 2, as
+                :func:`~neoteny.runners.experiments.parse` does.
+        """
         folders: dict[str, str] = {}
         settings: dict[str, str] = {}
         found: list[PlannedRun] = []
         for point in points:
-            arguments = [*point.words(), *self.words]
+            if point.ranges:
+                setting, range_ = next(iter(point.ranges.items()))
+                raise ConfigError(f"{setting}: {range_} is a range, of which a search tries values: --search optuna")
+            arguments = [*point.words(), *self.words, *words]
             experiment, _ = parse(arguments, prog=self.prog or None, program=self.program)
             label = "/".join(experiment.folder.parts[-3:-1])
             plain = {key: value for key, value in experiment.plain.items() if key not in ("labels", "seed")}
@@ -205,7 +243,7 @@ class Plan:
     def attributes(self, point: Point, seed: int) -> bool:
         """Whether a run is attributed once it is done."""
         wanted = self.sweep.attribution
-        return wanted is not None and point.names["reg"] != FRESH and point.matches(wanted.of, seed)
+        return wanted is not None and not point.is_reference and point.matches(wanted.of, seed)
 
 
 def split_settings(words: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, ConfigDict, PositiveInt, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from neoteny import configs
@@ -73,6 +73,23 @@ class Attributed:
     of: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Search:
+    """How values of ranges are searched for.
+
+    Attributes:
+        trials: of each method (of each point of the grid that has a range); a trial is a run with every seed.
+        at_once: trials of a method that are chosen together and run at a time.
+        look_after: so many tasks are learned before it is looked which trials go on; None: a third of them.
+        seed: of what is tried.
+    """
+
+    trials: Annotated[PositiveInt, Field(le=10_000)] = 20
+    at_once: PositiveInt = 2
+    look_after: list[PositiveInt] | None = None
+    seed: NonNegativeInt = 0
+
+
 #: Alternatives, each a name, or a name with settings.
 Names = list[str | dict[str, dict[str, Any]]]
 
@@ -95,6 +112,7 @@ class Sweep:
             if all that one entry says is true of it.
         reference: ``fresh`` adds agents that begin every task anew, without a method.
         attribution: what is attributed once the runs are done.
+        search: values of ranges are searched for, such as ``strength: log 1e-6 .. 1e-1``.
     """
 
     about: str = ""
@@ -110,6 +128,7 @@ class Sweep:
     exclude: list[dict[str, Any]] = field(default_factory=list)
     reference: Literal["fresh", "none"] = "none"
     attribution: Attributed | None = None
+    search: Search | None = None
 
     @field_validator("env", "agent", "data", "change", "net", "reg", "exclude", mode="before")
     @classmethod
@@ -132,6 +151,8 @@ class Sweep:
             raise ValueError("env: data, change and net are of supervised learning, which has no env and no agent")
         if self.program is SUPERVISED and self.attribution:
             raise ValueError("attribution: agents in environments can be attributed, networks on examples cannot")
+        if self.search and self.attribution:
+            raise ValueError("attribution: is of runs that are named; a search does not say which it will have")
         return self
 
     @property

@@ -85,6 +85,14 @@ def reached(experiment: AnyExperiment) -> tuple[int, int]:
     return state["segment"], state["step"]
 
 
+def headline_mean(folder: Path, tasks: int = sys.maxsize) -> tuple[str, float] | None:
+    """What a run is scored by, and its mean over the first tasks; None before one has ended."""
+    rows = read_rows(folder / "tasks.csv", sys.maxsize)[:tasks]
+    headline = rows[0].get("headline", "return") if rows else ""
+    values = [float(row[f"{headline}_mean"]) for row in rows if row.get(f"{headline}_mean")]
+    return (headline, sum(values) / len(values)) if values else None
+
+
 def measured_rates(env: Path) -> dict[str, float]:
     """Environment steps per second, the median over tasks and seeds, of each folder of runs in ``env``."""
     rates: dict[str, list[float]] = {}

@@ -11,8 +11,7 @@ from rich.console import Console
 from neoteny.runners.engines.engine import Engine
 from neoteny.runners.engines.work import Job, Outcome
 from neoteny.runners.measures import in_words
-from neoteny.runners.runs.tables import read_rows
-from neoteny.runners.sweeps.progress import Progress, duration
+from neoteny.runners.sweeps.progress import Progress, duration, headline_mean
 from neoteny.runners.sweeps.view import View
 
 
@@ -57,10 +56,8 @@ def _told(outcome: Outcome, number: str, left: float | None) -> str:
 
 def mean(folder: str) -> str:
     """What a run has reached: the mean over its tasks, if it is a run."""
-    rows = read_rows(Path(folder) / "tasks.csv", 2**63)
-    headline = rows[0].get("headline", "return") if rows else ""
-    values = [float(row[f"{headline}_mean"]) for row in rows if row.get(f"{headline}_mean")]
-    return f"mean {in_words(headline)} {sum(values) / len(values):.4g}, " if values else ""
+    found = headline_mean(Path(folder))
+    return f"mean {in_words(found[0])} {found[1]:.4g}, " if found else ""
 
 
 def collected(failed: Sequence[Outcome]) -> str:

@@ -1,0 +1,105 @@
+"""What a search has found: a table of its trials, presets of the best, a plot."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from neoteny.configs import dump_yaml
+from neoteny.runners.experiments.program import Program
+from neoteny.runners.searches.study import Row, Study
+
+
+def write_trials(studies: Sequence[Study], file: Path) -> None:
+    """A row for each trial of each study."""
+    rows: list[dict[str, Any]] = []
+    for study in studies:
+        for row in study.rows:
+            seen = {"tasks": max(row.seen), "mean": row.reached} if row.seen else {}
+            rows.append(
+                {"study": study.name, "trial": row.number + 1, "state": row.state, **row.values, **seen, "why": row.why}
+            )
+    columns = dict.fromkeys(key for row in rows for key in row if key not in ("tasks", "mean", "why"))
+    with file.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, [*columns, "tasks", "mean", "why"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_presets(study: Study, program: Program, folder: Path, about: str) -> dict[str, Path]:
+    """A preset with the best values for each kind that has a range, by kind.
+
+    Args:
+        study: with a complete trial.
+        program: whose presets they are.
+        folder: where they are written.
+        about: a line for its head.
+    """
+    best = study.best
+    assert best is not None
+    presets = program.load(study.point.names)
+    files = {}
+    for kind in dict.fromkeys(key.partition(".")[0] for key in study.ranges):
+        name, settings = presets[kind]
+        for key, value in (study.point.settings | best.values).items():
+            first, _, path = key.partition(".")
+            if first == kind:
+                settings = _with(settings, path.split("."), value)
+        files[kind] = folder / f"{name.replace(':', '.')}-found.yaml"
+        files[kind].write_text(f"# {about}\n{dump_yaml(settings)}")
+    return files
+
+
+def _with(settings: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Nested settings with another value at a path."""
+    key, *rest = path
+    inner = settings.get(key)
+    return {**settings, key: _with(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
+
+
+def draw(studies: Sequence[Study], others: Mapping[str, float], measure: str, file: Path) -> None:
+    """What trials have reached over the values of each setting; a star for the best.
+
+    Args:
+        studies: whose trials they are.
+        others: what was reached without a search, by name.
+        measure: what is reached.
+        file: of the plot.
+    """
+    keys = [*dict.fromkeys(key for study in studies for key in study.ranges)]
+    figure, (axes,) = plt.subplots(1, len(keys), figsize=(5.5 * len(keys), 4), layout="constrained", squeeze=False)
+    for axis, key in zip(axes, keys, strict=True):
+        for number, study in enumerate(studies):
+            if key in study.ranges:
+                _dots(axis, study, key, f"C{number}")
+        for number, (name, value) in enumerate(others.items()):
+            axis.axhline(value, color="black", linestyle=("--", ":", "-.")[number % 3], linewidth=1, label=name)
+        axis.set(xlabel=key, ylabel=measure)
+        if all(study.ranges[key].log for study in studies if key in study.ranges):
+            axis.set_xscale("log")
+        axis.grid(alpha=0.25)
+    axes[0].legend(frameon=False, fontsize="small")
+    figure.suptitle("Trials: filled if they ran to the end, hollow if they were pruned")
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def _dots(axis: Axes, study: Study, key: str, color: str) -> None:
+    def points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+        return [row.values[key] for row in rows], [row.seen[max(row.seen)] for row in rows]
+
+    rows = [row for row in study.rows if row.seen]
+    axis.plot(*points([row for row in rows if row.state == "pruned"]), "o", color=color, fillstyle="none", markersize=4)
+    axis.plot(
+        *points([row for row in rows if row.state == "complete"]), "o", color=color, markersize=5, label=study.name
+    )
+    if study.best:
+        axis.plot(*points([study.best]), "*", color=color, markersize=14)
