@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import signal
 import socket
 import threading
-import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +113,20 @@ def _answers(address: str) -> None:
         raise ConfigError(f"--address: {address!r} cannot be connected to: {error}") from error
 
 
+def leave_mark(out: Path) -> Path:
+    """A file that those see who see this machine's disk. Those of drivers that were killed here go."""
+    out.mkdir(parents=True, exist_ok=True)
+    here = f".driver-{socket.gethostname()}-"
+    for other in out.glob(f"{glob.escape(here)}*"):
+        try:
+            os.kill(int(other.name.removeprefix(here)), 0)
+        except ProcessLookupError:
+            other.unlink(missing_ok=True)
+    mark = out / f"{here}{os.getpid()}"
+    mark.touch()
+    return mark
+
+
 @contextmanager
 def start(settings: Settings) -> Iterator[Ray]:
     """Connect to a cluster, or start one on this machine, which ends with this process.
@@ -131,9 +145,7 @@ def start(settings: Settings) -> Iterator[Ray]:
     if threading.current_thread() is threading.main_thread():
         for number, handler in heard.items():  # Ray has put its own in place
             signal.signal(number, handler)
-    settings.out.mkdir(parents=True, exist_ok=True)
-    mark = settings.out.absolute() / f".driver-{uuid.uuid4().hex}"
-    mark.touch()
+    mark = leave_mark(settings.out.absolute())
     try:
         yield Ray(settings, mark)
     finally:

@@ -22,6 +22,14 @@ from neoteny.runners.runs.lock import PATIENCE, Lock
 
 PYTHON = [sys.executable, "-c"]
 
+#: A driver that leaves its mark and is killed.
+KILLED = """
+import os, pathlib, signal
+from neoteny.runners.engines import on_ray
+on_ray.leave_mark(pathlib.Path.cwd())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 @pytest.mark.slow
 def test_a_planted_fault_and_the_same_command_again(
@@ -145,6 +153,19 @@ def test_what_has_ended_is_told_at_least_once_a_second(tmp_path: Path, monkeypat
     for _ in Local(1, 0.001).run([Job("a", [*PYTHON, f"import time; time.sleep({4 * TICK})"])]):
         times.append(time.monotonic() - began)
     assert len(times) >= 4
+
+
+def test_marks_of_drivers_that_were_killed_go(tmp_path: Path) -> None:
+    on_ray = pytest.importorskip("neoteny.runners.engines.on_ray")
+    environment = os.environ | {"PYTHONPATH": str(grids.ROOT)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environment, check=False)
+    assert killed.returncode == -9
+    (left,) = tmp_path.iterdir()
+    elsewhere, mine = tmp_path / ".driver-another.machine-1", on_ray.leave_mark(tmp_path)
+    elsewhere.touch()
+    assert not left.exists()
+    assert on_ray.leave_mark(tmp_path) == mine
+    assert {*tmp_path.iterdir()} == {mine, elsewhere}
 
 
 def test_a_log_goes_on_and_the_last_words_are_of_this_time(tmp_path: Path) -> None:
