@@ -84,19 +84,24 @@ def plan(options: argparse.Namespace, rest: list[str], prog: str) -> Plan:
         own["seeds"] = parse_seeds(",".join(options.seeds))
     grid = parse_grid(options.grid)
     if not options.experiment:
-        own |= _search(options, None)
+        own |= _search(options)
         return Plan(configs.build(Sweep, names | own, "sweep"), rest, grid=grid, prog=prog)
     called, sweep = load_sweep(options.experiment)
-    own |= {"options": {"out": f"runs/{called}"} | sweep.options} | _search(options, sweep.search)
+    own |= {"options": {"out": f"runs/{called}"} | sweep.options} | _search(options, sweep)
     return Plan(dataclasses.replace(sweep, **own), rest, grid=grid, only=names, prog=prog)
 
 
-def _search(options: argparse.Namespace, own: Search | None) -> dict[str, Any]:
+def _search(options: argparse.Namespace, sweep: Sweep | None = None) -> dict[str, Any]:
     """How values are searched for: as an experiment says it, and the options."""
+    own = sweep.search if sweep else None
     if not (options.search or own):
-        if options.trials:
+        if options.trials is not None:
             raise ConfigError("--trials: is of a search: --search optuna")
         return {}
+    if sweep and sweep.attribution:
+        raise ConfigError(
+            "--search: an attribution is of runs that are named; a search does not say which it will have"
+        )
     search = own or Search()
     if options.trials is None:
         return {"search": search}

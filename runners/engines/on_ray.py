@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from neoteny.configs import ConfigError
 from neoteny.runners.engines.engine import TICK, Settings, work
-from neoteny.runners.engines.work import Job, Killed, Outcome, on_a_node, pack, unpack
+from neoteny.runners.engines.work import LOST, Job, Killed, Outcome, on_a_node, pack, unpack
 
 #: So often a run goes on elsewhere after its process, its worker or its node has died.
 RETRIES = 10
@@ -93,7 +93,7 @@ class Ray:
         try:
             outcome, made = ray.get(ref)
         except RayError as error:
-            return Outcome(job, 1, str(getattr(error, "cause", None) or error), float("nan"))
+            return Outcome(job, LOST, str(getattr(error, "cause", None) or error), float("nan"))
         unpack(made, Path(job.name))
         return outcome
 

@@ -17,7 +17,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, Uncomplet
 from neoteny.configs import ConfigError
 from neoteny.runners.engines.engine import TICK, Settings, work
 from neoteny.runners.engines.resumable import Resumable
-from neoteny.runners.engines.work import Job, Outcome
+from neoteny.runners.engines.work import LOST, Job, Outcome
 
 #: Where, below the runs' folder, submitit keeps its files, and what lists which run is which job.
 FOLDER, LIST = ".slurm", "jobs.jsonl"
@@ -45,6 +45,7 @@ class Slurm:
         self.room = settings.jobs
         self.notes: list[str] = []
         self.folder = settings.out.absolute() / FOLDER
+        self._told: set[str] = set()
         self.jobs = self.folder / uuid.uuid4().hex[:8] / "%j"  # ids begin anew where Slurm is set up anew
         self.executor = submitit.SlurmExecutor(self.jobs, max_num_timeout=TIMES)
         given = dict(settings.slurm)
@@ -69,6 +70,7 @@ class Slurm:
                     passed, looked = time.monotonic() - looked, time.monotonic()
                     gone = {each: 0.0 if each.job_id in queue else gone[each] + passed for each in running}
                 done += [each for each in running if gone[each] >= GONE and each not in done]
+                self._told |= {each.job_id for each in done}  # Slurm may have them for some time
                 yield [_outcome(each, running.pop(each)) for each in done]
         finally:
             if running:
@@ -104,7 +106,7 @@ class Slurm:
             lines = (self.folder / LIST).read_text().splitlines()
         except FileNotFoundError:
             return {}
-        queue = queued() or set()
+        queue = (queued() or set()) - self._told
         known = {name: (folder, job_id) for folder, job_id, name in map(json.loads, lines) if job_id in queue}
         return {submitit.SlurmJob(*where): jobs[name] for name, where in known.items() if name in jobs}
 
@@ -119,11 +121,11 @@ def queued() -> set[str] | None:
 def _outcome(each: submitit.Job[Any], job: Job) -> Outcome:
     if not each.paths.result_pickle.exists():
         words = f"it has left Slurm's queue without a result: cancelled, or its node was lost\n{each.stdout() or ''}"
-        return Outcome(job, 1, words.strip(), float("nan"))
+        return Outcome(job, LOST, words.strip(), float("nan"))
     try:
         return each.result()
     except UncompletedJobError as error:
-        return Outcome(job, 1, str(error), float("nan"))
+        return Outcome(job, LOST, str(error), float("nan"))
 
 
 @contextmanager

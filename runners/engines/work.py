@@ -16,8 +16,10 @@ from typing import NamedTuple
 LOG = "log.txt"
 #: So many of the last characters of a log are told of as the error.
 TOLD = 2000
-#: The exit code of a program that was told to stop, by SIGTERM.
-STOPPED = 143
+#: The exit codes of a program that was told to stop: by SIGTERM, by Ctrl-C.
+STOPPED, INTERRUPTED = 143, 130
+#: The code of a job that has ended and nobody can say how: its node is gone, say.
+LOST = -1
 
 
 class Job(NamedTuple):
@@ -39,12 +41,17 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a job has ended: its exit code (less than 0: killed by a signal), its last words, and its seconds."""
+    """How a job has ended: its exit code (less than 0: killed by a signal, or lost), its last words, its seconds."""
 
     job: Job
     code: int
     words: str
     seconds: float
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether it did not end by itself, so that it would go on."""
+        return self.code < 0 or self.code in (STOPPED, INTERRUPTED)
 
 
 class Killed(Exception):
@@ -106,7 +113,7 @@ def on_a_node(job: Job, work: partial[Outcome], mark: Path, there: bytes) -> tup
     if not shared and not folder.exists():  # a worker that died here may have left more than the driver has
         unpack(there, folder)
     outcome = work(job)
-    if outcome.code < 0 or outcome.code == STOPPED:
+    if outcome.was_stopped:
         raise Killed(f"{job.name} was killed: exit code {outcome.code}\n{outcome.words}")
     return outcome, b"" if shared else pack(folder)
 

@@ -40,19 +40,33 @@ class Point(NamedTuple):
         return self.names["reg"] == FRESH
 
     @property
+    def programs_names(self) -> dict[str, str]:
+        """The names, the reference being what it is to the program: no method."""
+        return self.names | ({"reg": "none"} if self.is_reference else {})
+
+    @property
     def ranges(self) -> dict[str, Range]:
         """Those among the settings, of which a search tries values.
 
         Raises:
-            ConfigError: a range is one of nothing.
+            ConfigError: a range is one of nothing, or of the length of runs.
         """
         found = {key: Range.read(key, value) for key, value in self.settings.items()}
-        return {key: range_ for key, range_ in found.items() if range_ is not None}
+        ranges = {key: range_ for key, range_ in found.items() if range_ is not None}
+        for key in (f"env.{length}" for length in LENGTHS):
+            if key in ranges:
+                raise ConfigError(f"{key}: runs of other lengths cannot be compared, got the range {ranges[key]}")
+        return ranges
 
     def at(self, values: Mapping[str, float]) -> Point:
         """The point with these values, rounded, in place of the ranges."""
         found = {key: range_.rounded(values[key]) for key, range_ in self.ranges.items()}
         return self._replace(settings=self.settings | found)
+
+    @property
+    def usual(self) -> Point:
+        """The point with what the presets have in place of the ranges."""
+        return self._replace(settings={key: value for key, value in self.settings.items() if key not in self.ranges})
 
     def matches(self, rule: Mapping[str, Any], seed: int | None = None) -> bool:
         """Whether all that ``rule`` says is true here; of seeds it is, if none is given."""
@@ -62,14 +76,12 @@ class Point(NamedTuple):
 
     def words(self) -> list[str]:
         """The command line, without a seed."""
-        fresh = self.is_reference
-        names = self.names | ({"reg": "none"} if fresh else {})
-        words = [word for kind in self.names for word in (f"--{kind}", names[kind])]
+        words = [word for kind, name in self.programs_names.items() for word in (f"--{kind}", name)]
         for key, value in self.settings.items():
             kind, _, path = key.partition(".")
             option = path.replace("_", "-") if kind == "env" and path in LENGTHS else key
             words.append(f"--{option}={configs.dump_value(value)}")
-        return words + ["--fresh"] * fresh
+        return words + ["--fresh"] * self.is_reference
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, NamedTuple, Self
 
-from neoteny.configs import ConfigError
+from neoteny.configs import ConfigError, parse_yaml
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"\s*(log\s+)?({NUMBER})\s*\.\.\s*({NUMBER})\s*")
-#: What is tried has so many digits: it is part of a folder's name, and is written on command lines.
+#: What is tried has so many digits, of the value or of its place in the range: it is part of a folder's name.
 DIGITS = 3
 
 
@@ -19,7 +20,7 @@ class Range(NamedTuple):
     Attributes:
         low, high: the ends, which belong to it.
         log: whether orders of magnitude count alike.
-        whole: whether they are whole numbers, as those are whose ends are written so.
+        whole: whether they are whole numbers, as those are whose ends are.
     """
 
     low: float
@@ -37,13 +38,12 @@ class Range(NamedTuple):
         found = RANGE.fullmatch(value) if isinstance(value, str) else None
         if found is None:
             return None
-        log, first, last = found.groups()
-        low, high = float(first), float(last)
+        log, *ends = found.groups()
+        low, high = (parse_yaml(end) for end in ends)
         if not low < high or (log and low <= 0):
             why = "is to begin above 0" if log and low <= 0 else "is to begin below its end"
             raise ConfigError(f"{setting}: the range {value!r} {why}; log 1e-6 .. 1e-1 or 1 .. 8 are ranges")
-        whole = first.lstrip("+-").isdigit() and last.lstrip("+-").isdigit()
-        return cls(low, high, bool(log), whole)
+        return cls(low, high, bool(log), isinstance(low, int) and isinstance(high, int))
 
     def __contains__(self, value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -56,4 +56,6 @@ class Range(NamedTuple):
         """The nearest value that is tried."""
         if self.whole:
             return int(value)
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        decimals = DIGITS - math.floor(math.log10(self.high - self.low)) - 1
+        near = float(f"{value:.{DIGITS}g}") if self.log else round(value, decimals)
+        return min(max(near, self.low), self.high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -160,15 +160,21 @@ def compare(folder: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: that one has other settings.
     """
-    recorded, wanted = _flat(read_yaml(folder / "config.yaml")), _flat(settings)
-    longer = recorded.get(LENGTH[0]) != wanted.get(LENGTH[0])
+    recorded = read_yaml(folder / "config.yaml")
+    longer = _flat(recorded).get(LENGTH[0]) != _flat(settings).get(LENGTH[0])
+    if differs := differing(recorded, settings, LENGTH if longer else ()):
+        raise ConfigError(
+            f"--out: {folder} holds a run of other settings: {differs}; choose another --out, or remove it"
+        )
+
+
+def differing(recorded: Mapping[str, Any], settings: Mapping[str, Any], but: Collection[str] = ()) -> str:
+    """The first setting that is another here than there and may not be, in words; nothing, if there is none."""
+    there, wanted = _flat(recorded), _flat(settings)
     for key, value in wanted.items():
-        may_differ = key.partition(".")[0] in MAY_DIFFER or (longer and key in LENGTH)
-        if (there := recorded.get(key)) != value and not may_differ:
-            raise ConfigError(
-                f"--out: {folder} holds a run of other settings: {key} is {there!r} there and {value!r} "
-                f"here; choose another --out, or remove it"
-            )
+        if there.get(key) != value and key.partition(".")[0] not in MAY_DIFFER and key not in but:
+            return f"{key} is {there.get(key)!r} there and {value!r} here"
+    return ""
 
 
 def kept_agent(folder: Path, task: int) -> Path:

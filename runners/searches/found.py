@@ -18,9 +18,9 @@ from neoteny.runners.experiments.program import Program
 from neoteny.runners.searches.study import Row, Study
 
 
-def write_trials(studies: Sequence[Study], file: Path) -> None:
-    """A row for each trial of each study."""
-    rows: list[dict[str, Any]] = []
+def write_trials(studies: Sequence[Study], others: Mapping[str, float], file: Path) -> None:
+    """A row for each trial of each study, and for what was reached without a search."""
+    rows: list[dict[str, Any]] = [{"study": name, "state": "complete", "mean": mean} for name, mean in others.items()]
     for study in studies:
         for row in study.rows:
             seen = {"tasks": max(row.seen), "mean": row.reached} if row.seen else {}
@@ -45,7 +45,8 @@ def write_presets(study: Study, program: Program, folder: Path, about: str) -> d
     """
     best = study.best
     assert best is not None
-    presets = program.load(study.point.names)
+    presets = program.load(study.point.programs_names)
+    folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for kind in dict.fromkeys(key.partition(".")[0] for key in study.ranges):
         name, settings = presets[kind]
@@ -75,7 +76,7 @@ def draw(studies: Sequence[Study], others: Mapping[str, float], measure: str, fi
         file: of the plot.
     """
     keys = [*dict.fromkeys(key for study in studies for key in study.ranges)]
-    figure, (axes,) = plt.subplots(1, len(keys), figsize=(5.5 * len(keys), 4), layout="constrained", squeeze=False)
+    figure, (axes,) = plt.subplots(1, len(keys), figsize=(5.5 * len(keys) + 2, 4), layout="constrained", squeeze=False)
     for axis, key in zip(axes, keys, strict=True):
         for number, study in enumerate(studies):
             if key in study.ranges:
@@ -86,7 +87,8 @@ def draw(studies: Sequence[Study], others: Mapping[str, float], measure: str, fi
         if all(study.ranges[key].log for study in studies if key in study.ranges):
             axis.set_xscale("log")
         axis.grid(alpha=0.25)
-    axes[0].legend(frameon=False, fontsize="small")
+    named = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named, loc="outside right upper", frameon=False, fontsize="small")
     figure.suptitle("Trials: filled if they ran to the end, hollow if they were pruned")
     figure.savefig(file, dpi=130)
     plt.close(figure)

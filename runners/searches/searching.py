@@ -4,27 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from neoteny.configs import ConfigError, dump_yaml
+from neoteny.configs import ConfigError
 from neoteny.runners.engines.engine import Engine
 from neoteny.runners.engines.work import Job, Outcome
-from neoteny.runners.experiments import Plan, PlannedRun
+from neoteny.runners.experiments import AnyExperiment, Plan, PlannedRun
 from neoteny.runners.experiments.plan import Point
 from neoteny.runners.experiments.sweeps import Search
-from neoteny.runners.runs.folder import compare
-from neoteny.runners.runs.tables import write_text
+from neoteny.runners.measures import HEADLINES
+from neoteny.runners.runs.lock import Lock
 from neoteny.runners.searches.study import Study, Tried, open_storage
-from neoteny.runners.sweeps.progress import headline_mean, progress_of
+from neoteny.runners.sweeps.progress import headline_mean, progress_of, reached
 from neoteny.runners.sweeps.running import run_all
 
 #: The folder of what is searched for, beside those of the runs.
 FOLDER = "search"
 
 JobOf = Callable[[PlannedRun], Job]
+
+
+class Space(NamedTuple):
+    """What one study searches.
+
+    Attributes:
+        point: of the grid.
+        experiment: one of its runs, with what the presets have where it has ranges.
+    """
+
+    point: Point
+    experiment: AnyExperiment
+
+    @property
+    def name(self) -> str:
+        """That of the folder of such runs."""
+        return "/".join(self.experiment.folder.parts[-3:-1])
+
+    @property
+    def tasks(self) -> int:
+        return len(self.experiment.sequence.visits)
+
+    @property
+    def can_be_made_longer(self) -> bool:
+        """Whether a run of the first tasks can go on with more: schedules over all tasks would be others."""
+        return self.experiment.run.fresh or getattr(self.experiment.sequence, "switches", "") != "hidden"
 
 
 class Searching:
@@ -37,61 +64,68 @@ class Searching:
     Attributes:
         out: the folder of the runs.
         folder: where studies are kept.
-        points: those with ranges, by the names of their studies.
+        spaces: what each of them searches.
         others: the runs of the points without, with which trials are compared.
+        measure: what is searched for the most of.
 
     Raises:
-        ConfigError: nothing has a range, an end of one cannot be run, or the folder has a search of other settings.
+        ConfigError: nothing has a range, or what has one cannot be run. A setting that is wrong exits with code 2.
     """
 
     def __init__(self, plan: Plan, search: Search):
         self.plan, self.search = plan, search
-        self.points = {_name(point): point for point in plan.points if point.ranges}
-        if not self.points:
+        points = [point for point in plan.points if point.ranges]
+        usual = {id(point): plan.runs_of([point.usual]) for point in points}
+        self.spaces = [Space(point, usual[id(point)][0].experiment) for point in points if usual[id(point)]]
+        if not self.spaces:
             raise ConfigError("--search: no setting has a range; for instance --grid reg.strength='log 1e-6 .. 1e-1'")
-        if len(self.points) < sum(bool(point.ranges) for point in plan.points):
-            raise ConfigError(f"--search: two of its studies would have one name: {', '.join(self.points)}")
+        names = [space.name for space in self.spaces]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"--search: two of its studies would have one name, {twice[0]}")
+        for space in self.spaces:
+            for end in ("low", "high"):
+                plan.runs_of([space.point.at({key: getattr(r, end) for key, r in space.point.ranges.items()})])
         self.others = plan.runs_of([point for point in plan.points if not point.ranges])
-        self._lowest = {name: self._at_the_ends(point) for name, point in self.points.items()}
-        self.out = Path(next(iter(self._lowest.values())).experiment.run.out)
+        first = self.spaces[0].experiment
+        self.out, self.measure = Path(first.run.out), HEADLINES[first.sequence.score]
         self.folder = self.out / FOLDER
-        for name in self.points:
-            if (self.folder / name / "config.yaml").exists():
-                compare(self.folder / name, self._settings(name))
 
-    def _at_the_ends(self, point: Point) -> PlannedRun:
-        """A run at the lower ends of the ranges; one at the upper ends can be run too."""
-        self.plan.runs_of([point.at({key: range_.high for key, range_ in point.ranges.items()})])
-        return self.plan.runs_of([point.at({key: range_.low for key, range_ in point.ranges.items()})])[0]
-
-    def _settings(self, name: str) -> dict[str, Any]:
+    def _settings(self, space: Space) -> dict[str, Any]:
         """What a study's numbers depend on."""
         search = {key: value for key, value in dataclasses.asdict(self.search).items() if key != "trials"}
-        ranges = {key: str(range_) for key, range_ in self.points[name].ranges.items()}
-        run = {key: value for key, value in self._lowest[name].experiment.plain.items() if key != "seed"}
-        return {**run, "search": search, "ranges": ranges, "seeds": self.plan.sweep.seeds, "tasks": self._tasks(name)}
+        ranges = ", ".join(f"{key} {range_}" for key, range_ in space.point.ranges.items())
+        run = {key: value for key, value in space.experiment.plain.items() if key not in ("seed", "labels")}
+        return {**run, "search": search, "ranges": ranges, "seeds": self.plan.sweep.seeds}
 
-    def _tasks(self, name: str) -> int:
-        return len(self._lowest[name].experiment.sequence.visits)
+    @contextmanager
+    def open(self) -> Iterator[list[Study]]:
+        """The studies, as they were left. Meanwhile they are this process's.
 
-    def open(self) -> list[Study]:
-        """The studies, as they were left."""
-        for name in self.points:
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / name / "config.yaml", dump_yaml(self._settings(name)))
+        Raises:
+            ConfigError: another process searches there, or it has a search of other settings.
+        """
+        lock = Lock(self.folder)
+        try:
+            yield self._studies()
+        finally:
+            lock.release()
+
+    def _studies(self) -> list[Study]:
         storage = open_storage(self.folder / "trials.db")
         found = []
-        for name, point in self.points.items():
-            presets = {kind: settings for kind, (_, settings) in self.plan.program.load(point.names).items()}
-            usual = {key: _inner(presets, key) for key in point.ranges}
-            found.append(Study(name, point, self._tasks(name), self.search, usual, storage))
+        for space in self.spaces:
+            usual = {key: _inner(space.experiment.plain, key) for key in space.point.ranges}
+            search = self.search if space.can_be_made_longer else dataclasses.replace(self.search, look_after=[])
+            study = Study(space.name, space.point, space.tasks, search, usual, storage)
+            study.claim(self._settings(space), f"--out: {self.folder}")
+            found.append(study)
         return found
 
     def run(self, studies: Sequence[Study], engine: Engine, job: JobOf, say: Callable[[str], None]) -> list[Outcome]:
         """Try until each study has its trials; the runs that have failed.
 
-        A trial that has a run which fails has failed, and is not tried again. Where a run was killed, the search ends:
-        the same command goes on with it.
+        A trial that has a run which fails has failed. Where a run was stopped, killed or lost, the search ends: the
+        same command goes on with it.
 
         Args:
             studies: as opened.
@@ -103,13 +137,13 @@ class Searching:
             KeyboardInterrupt: the user has stopped it. What was tried is kept; what runs goes on another time.
         """
         failed = _carry_out(self.others, engine, job)
-        while not _killed(failed) and (trials := [trial for study in studies for trial in study.take()]):
+        while not _stopped(failed) and (trials := [trial for study in studies for trial in study.take()]):
             for look in count():
                 trials = [trial for trial in trials if trial.is_running]
                 if not trials:
                     break
                 failed += self._go_on(trials, look, engine, job)
-                if _killed(failed):
+                if _stopped(failed):
                     break
                 for trial in trials:
                     trial.decide(look)
@@ -119,20 +153,16 @@ class Searching:
 
     def _go_on(self, trials: Sequence[Tried], look: int, engine: Engine, job: JobOf) -> list[Outcome]:
         """Run trials until they are looked at, and tell them what they have reached."""
-        runs = []
-        for trial in trials:
-            tasks = trial.study.looks[look]
-            words = ["--num-tasks", str(tasks)] if tasks < trial.study.looks[-1] else []
-            runs.append(self.plan.runs_of([trial.point], *words))
+        runs = [self._runs(trial, look) for trial in trials]
         failed = _carry_out([run for of_trial in runs for run in of_trial], engine, job)
-        if _killed(failed):
+        if _stopped(failed):
             return failed
-        why = {
-            outcome.job.name: (outcome.words.splitlines() or [f"exit code {outcome.code}"])[-1] for outcome in failed
-        }
+        why = {each.job.name: (each.words.splitlines() or [f"exit code {each.code}"])[-1] for each in failed}
         for trial, of_trial in zip(trials, runs, strict=True):
             tasks = trial.study.looks[look]
             values = [found[1] for run in of_trial if (found := headline_mean(Path(run.folder), tasks))]
+            if not trial.is_running:
+                continue
             if wrong := [why[run.folder] for run in of_trial if run.folder in why]:
                 trial.fail(wrong[0])
             elif len(values) < len(of_trial):
@@ -141,23 +171,32 @@ class Searching:
                 trial.report(look, statistics.fmean(values))
         return failed
 
+    def _runs(self, trial: Tried, look: int) -> list[PlannedRun]:
+        """The runs of a trial; none, if its values cannot be run, so that it has failed."""
+        tasks = trial.study.looks[look]
+        words = ["--num-tasks", str(tasks)] if tasks < trial.study.looks[-1] else []
+        try:
+            return self.plan.runs_of([trial.point], *words)
+        except (ConfigError, SystemExit) as error:
+            trial.fail(f"its values cannot be run: {error}")
+            return []
+
 
 def _carry_out(runs: Sequence[PlannedRun], engine: Engine, job: JobOf) -> list[Outcome]:
-    """What is missing of these runs, which may be the same; what has failed."""
+    """Do what is missing of these runs, which may be the same; what has failed, or has ended before its end."""
     found = {run.folder: run for run in runs}
     missing = {each.run.folder: each for each in progress_of([*found.values()]) if each.step < each.steps}
-    return run_all([job(each.run) for each in missing.values()], engine, "runs", missing)
+    failed = run_all([job(each.run) for each in missing.values()], engine, "runs", missing)
+    for name in missing:
+        _, step = reached(found[name].experiment)
+        if step < missing[name].steps and name not in {outcome.job.name for outcome in failed}:
+            words = f"its folder has {step:,} of {missing[name].steps:,} steps"
+            failed.append(Outcome(job(found[name]), 1, words, float("nan")))
+    return failed
 
 
-def _killed(outcomes: Sequence[Outcome]) -> bool:
-    return any(outcome.code < 0 for outcome in outcomes)
-
-
-def _name(point: Point) -> str:
-    """What a study is called: as a folder of runs would be, without what has a range."""
-    first, *others = (Path(name).stem.replace(":", ".") for name in point.names.values())
-    fixed = {key.partition(".")[2]: value for key, value in point.settings.items() if key not in point.ranges}
-    return f"{first}/{'-'.join(others)}" + "".join(f",{key}={value}" for key, value in fixed.items())
+def _stopped(outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.was_stopped for outcome in outcomes)
 
 
 def _inner(settings: Any, key: str) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import statistics
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,18 +12,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.pruners import MedianPruner
+from optuna.pruners import NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import URL
 
+from neoteny.configs import ConfigError
 from neoteny.runners.experiments.plan import Point
 from neoteny.runners.experiments.sweeps import Search
+from neoteny.runners.runs.folder import differing
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 #: So many trials of a study are drawn evenly from the ranges; those after them near good ones.
 STARTUP = 5
+#: The settings of a study.
+SETTINGS = "settings"
 #: Why a trial has no value.
 REASON = "reason"
 
@@ -41,6 +49,10 @@ class Row(NamedTuple):
     values: dict[str, float]
     seen: dict[int, float]
     why: str
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ("complete", "pruned", "failed")
 
     @property
     def reached(self) -> float | None:
@@ -86,19 +98,26 @@ class Tried:
 
     def report(self, look: int, value: float) -> None:
         """Say what it has reached when it is looked at for the so many-th time. What is said first holds."""
-        if self.study.looks[look] not in self.row.seen:
+        if not math.isfinite(value):
+            self.fail(f"its mean is {value}")
+        elif self.study.looks[look] not in self.row.seen:
             self.trial.report(value, self.study.looks[look])
 
     def decide(self, look: int) -> None:
-        """End it, if that was the last look, or if it is below the median of the rounds before.
+        """End it, if that was the last look, or if it is below the median that earlier rounds had at this look.
 
         A process before this one may have looked at it later: then it has decided.
         """
-        seen = self.row.seen
-        if self.study.looks[look] == self.study.looks[-1]:
-            self.study.optuna.tell(self.number, seen[self.study.looks[-1]])
-        elif max(seen, default=0) == self.study.looks[look] and self.trial.should_prune():
-            self.study.optuna.tell(self.number, state=TrialState.PRUNED)
+        if not self.is_running:
+            return
+        seen, after = self.row.seen, self.study.looks[look]
+        if after == self.study.looks[-1]:
+            self.study.optuna.tell(self.number, seen[after])
+        elif max(seen) == after:
+            first = self.number - self.number % self.study.search.at_once
+            before = [row.seen[after] for row in self.study.rows[:first] if after in row.seen]
+            if before and seen[after] < statistics.median(before):
+                self.study.optuna.tell(self.number, state=TrialState.PRUNED)
 
     def fail(self, why: str) -> None:
         """It cannot be run to its end."""
@@ -131,13 +150,29 @@ class Study:
         self.ranges = point.ranges
         early = [max(1, tasks // 3)] if search.look_after is None else search.look_after
         self.looks = [*sorted({after for after in early if 0 < after < tasks}), tasks]
-        pruner = MedianPruner(n_startup_trials=search.at_once)
         self.optuna = optuna.create_study(
-            storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=NopPruner()
         )
-        first = {key: usual[key] for key, range_ in self.ranges.items() if usual.get(key) in range_}
-        if first and not self._trials():
-            self.optuna.enqueue_trial(first)
+        self._first = {key: usual[key] for key, range_ in self.ranges.items() if usual.get(key) in range_}
+
+    def claim(self, settings: Mapping[str, Any], where: str) -> None:
+        """Begin, or go on, with these settings, plain data.
+
+        Args:
+            settings: what its numbers depend on.
+            where: it is, for the error.
+
+        Raises:
+            ConfigError: it was begun with others.
+        """
+        wanted = json.loads(json.dumps(dict(settings), default=str))
+        there = self.optuna.user_attrs.get(SETTINGS)
+        if there is None:
+            self.optuna.set_user_attr(SETTINGS, wanted)
+        elif differs := differing(there, wanted):
+            raise ConfigError(f"{where} has a search of other settings: {differs}; choose another --out, or remove it")
+        if self._first and not self._trials():
+            self.optuna.enqueue_trial(self._first)
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
@@ -187,4 +222,5 @@ class Study:
 
 def open_storage(file: Path) -> BaseStorage:
     """Trials on disk: SQLite, whose writes are whole or not there, however a process ends."""
-    return RDBStorage(f"sqlite:///{file}")
+    url = URL.create("sqlite", database=str(file)).render_as_string()
+    return RDBStorage(url.replace("{", "{{").replace("}", "}}"))  # Optuna formats it

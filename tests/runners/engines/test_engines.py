@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -166,6 +167,20 @@ def test_marks_of_drivers_that_were_killed_go(tmp_path: Path) -> None:
     assert not left.exists()
     assert on_ray.leave_mark(tmp_path) == mine
     assert {*tmp_path.iterdir()} == {mine, elsewhere}
+
+
+def test_a_job_that_was_told_of_is_not_taken_for_the_next_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm lists jobs for some time after they have ended; a search goes on with the same folder at once."""
+    on_slurm = pytest.importorskip("neoteny.runners.engines.on_slurm")
+    monkeypatch.setattr(on_slurm, "queued", lambda: {"1_0", "2_0"})
+    slurm = object.__new__(on_slurm.Slurm)
+    slurm.folder, slurm._told = tmp_path, {"1_0"}
+    lines = [[str(tmp_path), "1_0", "ended"], [str(tmp_path), "2_0", "runs"]]
+    (tmp_path / on_slurm.LIST).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    jobs = {name: Job(name, []) for name in ("ended", "runs")}
+    assert [job.name for job in slurm._still_there(jobs).values()] == ["runs"]
 
 
 def test_a_log_goes_on_and_the_last_words_are_of_this_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import signal
@@ -20,8 +21,10 @@ from neoteny.configs import ConfigError, read_yaml
 from neoteny.runners import sweep
 from neoteny.runners.engines import local
 from neoteny.runners.engines.engine import Settings
-from neoteny.runners.engines.work import Job, Outcome
+from neoteny.runners.engines.work import LOST, Job, Outcome
+from neoteny.runners.experiments import parse
 from neoteny.runners.experiments.ranges import Range
+from neoteny.runners.runs.lock import Lock
 
 pytest.importorskip("optuna")
 ROOT = Path(sweep.__file__).parents[1]
@@ -37,6 +40,7 @@ class Landscape:
         jobs: those that were run; what is run again is done at once.
         stop: after so many runs the process is stopped.
         code: of the runs with a strength above 0.01.
+        short: they end so many steps before their end.
     """
 
     def __init__(self) -> None:
@@ -44,7 +48,7 @@ class Landscape:
         self.room = 2
         self.jobs: list[Job] = []
         self.stop = math.inf
-        self.code = 0
+        self.code = self.short = 0
 
     def run(self, jobs: Sequence[Job]) -> Generator[list[Outcome], None, None]:
         for job in jobs:
@@ -52,14 +56,18 @@ class Landscape:
                 if len(self.jobs) == self.stop:
                     raise KeyboardInterrupt
                 self.jobs.append(job)
-            words = dict(zip(job.command, job.command[1:], strict=False))
+            experiment, _ = parse(job.command[2:])
             (strength,) = [float(w.partition("=")[2]) for w in job.command if "strength" in w] or [0.0]
-            off = abs(math.log10(strength) - BEST[words["--reg"]]) if strength else 5
-            tasks = int([b for a, b in zip(job.command, job.command[1:], strict=False) if a == "--num-tasks"][-1])
-            folder = Path(job.name)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = [f"{task},return,{100 - off},1000" for task in range(tasks)]
-            (folder / "tasks.csv").write_text("\n".join(["step,headline,return_mean,steps_per_second", *rows, ""]))
+            off = abs(math.log10(strength) - BEST[job.command[job.command.index("--reg") + 1]]) if strength else 5
+            segments, tasks = experiment.segments, len(experiment.sequence.visits)
+            last, step = len(segments) - 1, sum(segment.steps for segment in segments)
+            state = {"segment": last, "step": step - self.short, "visit": {}}
+            kept = Path(job.name, "checkpoints")
+            kept.mkdir(parents=True, exist_ok=True)
+            (kept / f"segment-{last:04d}.json").write_text(json.dumps(state))
+            (kept / f"segment-{last:04d}.safetensors").touch()
+            rows = [f"0,return,{100 - off + task},1000" for task in range(tasks)]
+            (kept.parent / "tasks.csv").write_text("\n".join(["step,headline,return_mean,steps_per_second", *rows, ""]))
             yield [Outcome(job, self.code if strength > 0.01 else 0, "it broke", 0.1)]
 
 
@@ -129,8 +137,8 @@ def test_more_trials_go_on_with_those_before(landscape: Landscape) -> None:
     first = trials("runs")
     assert search("runs", "--trials", "8") == 0
     later = trials("runs")
-    assert [row for row in later if int(row["trial"]) <= 4] == first
-    assert len(later) == 2 * len(first)
+    assert [row for row in later if int(row["trial"] or 0) <= 4] == first
+    assert len(later) == len(first) + 8
 
 
 def test_what_fails_has_failed_and_the_rest_goes_on(landscape: Landscape, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,13 +148,15 @@ def test_what_fails_has_failed_and_the_rest_goes_on(landscape: Landscape, capsys
     failed = [row for row in rows if row["state"] == "failed"]
     assert failed
     assert {row["why"] for row in failed} == {"it broke"}
-    assert all((float(row["reg.strength"]) > 0.01) == (row["state"] == "failed") for row in rows)
-    assert len(rows) == 12
+    assert search("runs") == 1  # and says so again
+    assert all((float(row["reg.strength"]) > 0.01) == (row["state"] == "failed") for row in rows if row["trial"])
+    assert len([row for row in rows if row["trial"]]) == 12
     assert "log: runs/" in capsys.readouterr().err
 
 
-def test_a_killed_run_is_gone_on_with(landscape: Landscape) -> None:
-    landscape.code = -9
+@pytest.mark.parametrize("code", [-9, 130, 143, LOST])
+def test_a_run_that_was_stopped_is_gone_on_with(code: int, landscape: Landscape) -> None:
+    landscape.code = code
     assert search("runs") == 1
     assert {row["state"] for row in trials("runs")} >= {"running"}
     landscape.code = 0
@@ -154,6 +164,34 @@ def test_a_killed_run_is_gone_on_with(landscape: Landscape) -> None:
     assert {row["state"] for row in trials("runs")} <= {"complete", "pruned"}
     assert search("whole") == 0
     assert trials("runs") == trials("whole")
+
+
+def test_a_run_that_ends_before_its_end_is_not_counted(landscape: Landscape) -> None:
+    landscape.short = 1
+    assert search("runs") == 1
+    assert {(row["state"], row["mean"]) for row in trials("runs") if row["trial"]} == {("failed", "")}
+    assert {row["why"] for row in trials("runs") if row["trial"]} == {"its folder has 79,999 of 80,000 steps"}
+
+
+def test_one_driver_at_a_time(landscape: Landscape, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = Lock(Path("runs/search"))
+    assert search("runs") == 2
+    assert "another process is running in runs/search" in capsys.readouterr().err
+    lock.release()
+    assert search("runs", "--trials", "2") == 0
+
+
+def test_names_that_are_paths_and_ranges_of_agents(landscape: Landscape) -> None:
+    """Methods of a module, two ranges, agents without a method: all have studies of their own."""
+    Path("my_methods.py").write_text("from neoteny.plasticity import L2\nclass L1(L2): ...\nclass L3(L2): ...\n")
+    names = "--env cartpole-offset --agent ppo-trac --reg my_methods:L1,my_methods:L3 --num-tasks 2 --trials 2".split()
+    ranges = ["--search", "optuna", "--grid", "agent.learning_rate=log 1e-4 .. 1e-2", "--reference", "fresh"]
+    BEST.update({"my_methods:L1": -3.0, "my_methods:L3": -3.0, "none": -3.0})
+    assert sweep.main([*names, *ranges, "--out", "{x} 20%?"]) == 0
+    studies = {row["study"] for row in trials("{x} 20%?")}
+    assert studies == {f"cartpole-offset/ppo-trac{name}" for name in ("-L1", "-L3", ",fresh-none")}
+    assert {path.name for path in Path("{x} 20%?", "search").rglob("*.yaml")} == {"ppo-trac-found.yaml"}
+    assert not Path("{x} 20%").exists()
 
 
 @pytest.mark.parametrize(
@@ -166,6 +204,9 @@ def test_a_killed_run_is_gone_on_with(landscape: Landscape) -> None:
         ([*GRID, "--search", "optuna", "--grid", "agent.gamma=0.9 .. 1.5"], "gamma"),
         ([*GRID[:-2], "--reg", "none", "--trials", "3"], "--trials: is of a search"),
         ([*GRID, *RANGE, "--trials", "0"], "search.trials"),
+        ([*GRID, "--search", "optuna", "--grid", "env.num_tasks=1 .. 3"], "runs of other lengths cannot be compared"),
+        ([*RANGE, "--experiment", "plasticity"], "--search: an attribution is of runs that are named"),
+        ([*GRID[:-2], "--reg", "none", "--trials", "0"], "--trials: is of a search"),
     ],
 )
 def test_what_cannot_be_searched(
@@ -188,7 +229,7 @@ def _returned(code: int, words: list[str]) -> Iterator[None]:
 def test_a_folder_has_one_search(landscape: Landscape, capsys: pytest.CaptureFixture[str]) -> None:
     assert search("runs", "--trials", "2") == 0
     assert search("runs", "--trials", "2", "--seeds", "3") == 2
-    assert "holds a run of other settings: seeds is" in capsys.readouterr().err
+    assert "has a search of other settings: seeds is" in capsys.readouterr().err
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,6 +246,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caps
     [
         ("log 1e-6 .. 1e-1", Range(1e-6, 0.1, True, False)),
         ("1..8", Range(1, 8, False, True)),
+        ("1e0 .. 1e2", Range(1, 100, False, True)),
         ("log 16 .. 512", Range(16, 512, True, True)),
         ("-1.5 .. 2", Range(-1.5, 2, False, False)),
         ("1e-3", None),
@@ -222,6 +264,8 @@ def test_a_range_has_its_ends() -> None:
     assert [1 in whole, 8 in whole, 9 in whole, 2.5 in whole, True in whole] == [True, True, False, False, False]
     assert other.rounded(0.09999) == 0.1
     assert other.rounded(1.23456e-4) == 1.23e-4
+    near_one = Range(0.9, 0.9999, False, False)
+    assert [near_one.rounded(value) for value in (0.99951, 0.9, 0.99987)] == [0.9995, 0.9, 0.9999]
     with pytest.raises(ConfigError, match="x: the range"):
         Range.read("x", "2 .. 1")
 
