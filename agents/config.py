@@ -14,6 +14,8 @@ from neoteny.agents.optimizers import ADAM, OptimizerSetting
 
 STRICT = ConfigDict(extra="forbid")
 Fraction = Annotated[float, Field(ge=0, le=1)]
+#: Of a layer. A larger one takes seconds to be made, and more to learn.
+Width = Annotated[PositiveInt, Field(le=100_000)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,7 +34,7 @@ class Network:
             module:Class.
     """
 
-    hidden: tuple[PositiveInt, ...] = (64, 64)
+    hidden: tuple[Width, ...] = (64, 64)
     activation: Activation = "relu"
     layer_norm: Where = False
     crelu: Where = False

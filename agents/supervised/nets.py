@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from neoteny import configs
-from neoteny.agents.config import STRICT
+from neoteny.agents.config import STRICT, Width
 from neoteny.agents.networks import ACTIVATIONS, WIDENING, Activation, torso, units
 from neoteny.agents.optimizers import ADAM, OptimizerSetting
 from neoteny.agents.supervised.pictures import Norm, Residual, Transformer, convolutions
@@ -72,7 +72,7 @@ class MLP(Net):
         fourier: [sin z, cos z] as activation, with half as many units.
     """
 
-    hidden: tuple[PositiveInt, ...] = (64, 64)
+    hidden: tuple[Width, ...] = (64, 64)
     activation: Activation = "relu"
     layer_norm: bool = False
     crelu: bool = False
@@ -113,7 +113,7 @@ class CNN(Net):
     dimensions: ClassVar[int | None] = 3
 
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (16, 32)
-    hidden: tuple[PositiveInt, ...] = (64,)
+    hidden: tuple[Width, ...] = (64,)
     layer_norm: bool = False
 
     def build(self, shape: Sequence[int], outputs: int) -> nn.Module:
