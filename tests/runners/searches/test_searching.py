@@ -154,7 +154,7 @@ def test_what_fails_has_failed_and_the_rest_goes_on(landscape: Landscape, capsys
     assert "log: runs/" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("code", [-9, 130, 143, LOST])
+@pytest.mark.parametrize("code", some({"killed": -9, "ctrl-c": 130, "sigterm": 143, "lost": LOST}, "sigterm"))
 def test_a_run_that_was_stopped_is_gone_on_with(code: int, landscape: Landscape) -> None:
     landscape.code = code
     assert search("runs") == 1
