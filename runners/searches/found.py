@@ -67,7 +67,7 @@ def _with(settings: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[
 
 
 def draw(studies: Sequence[Study], others: Mapping[str, float], measure: str, file: Path) -> None:
-    """What trials have reached over the values of each setting; a star for the best.
+    """What trials have reached over the values of each setting; a star for the best; marks for those that were pruned.
 
     Args:
         studies: whose trials they are.
@@ -76,11 +76,13 @@ def draw(studies: Sequence[Study], others: Mapping[str, float], measure: str, fi
         file: of the plot.
     """
     keys = [*dict.fromkeys(key for study in studies for key in study.ranges)]
-    figure, (axes,) = plt.subplots(1, len(keys), figsize=(5.5 * len(keys) + 2, 4), layout="constrained", squeeze=False)
+    figure, (axes,) = plt.subplots(
+        1, len(keys), figsize=(5.5 * len(keys) + 1, 4.2 + 0.2 * len(studies)), layout="constrained", squeeze=False
+    )
     for axis, key in zip(axes, keys, strict=True):
         for number, study in enumerate(studies):
             if key in study.ranges:
-                _dots(axis, study, key, f"C{number}")
+                _dots(axis, study, key, f"C{number}", number)
         for number, (name, value) in enumerate(others.items()):
             axis.axhline(value, color="black", linestyle=("--", ":", "-.")[number % 3], linewidth=1, label=name)
         axis.set(xlabel=key, ylabel=measure)
@@ -88,20 +90,20 @@ def draw(studies: Sequence[Study], others: Mapping[str, float], measure: str, fi
             axis.set_xscale("log")
         axis.grid(alpha=0.25)
     named = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named, loc="outside right upper", frameon=False, fontsize="small")
-    figure.suptitle("Trials: filled if they ran to the end, hollow if they were pruned")
+    figure.legend(named.values(), named, loc="outside lower center", frameon=False, fontsize="small")
+    figure.suptitle("Trials that ran to their end; at the foot, those that were pruned", fontsize="medium")
     figure.savefig(file, dpi=130)
     plt.close(figure)
 
 
-def _dots(axis: Axes, study: Study, key: str, color: str) -> None:
+def _dots(axis: Axes, study: Study, key: str, color: str, number: int) -> None:
     def points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-        return [row.values[key] for row in rows], [row.seen[max(row.seen)] for row in rows]
+        return [row.values[key] for row in rows], [row.seen[study.looks[-1]] for row in rows]
 
-    rows = [row for row in study.rows if row.seen]
-    axis.plot(*points([row for row in rows if row.state == "pruned"]), "o", color=color, fillstyle="none", markersize=4)
-    axis.plot(
-        *points([row for row in rows if row.state == "complete"]), "o", color=color, markersize=5, label=study.name
-    )
+    pruned = [row.values[key] for row in study.rows if row.state == "pruned"]
+    foot = axis.get_xaxis_transform()  # what they had reached is of fewer tasks
+    axis.plot(pruned, [0.02 + 0.03 * number] * len(pruned), "|", color=color, markersize=7, transform=foot)
+    complete = [row for row in study.rows if row.state == "complete"]
+    axis.plot(*points(complete), "o", color=color, markersize=5, label=study.name)
     if study.best:
         axis.plot(*points([study.best]), "*", color=color, markersize=14)

@@ -107,7 +107,7 @@ def tell(searching: Searching, studies: list[Study]) -> None:
         if best is None:
             print(f"{study.name}: no trial has come to its end ({counts})")
             continue
-        said = f"{measure} {best} with the seeds {seeds}, the best of {len(rows)} trials ({counts})"
+        said = f"{best}, the {measure} of the seeds {seeds}; the best of {len(rows)} trials ({counts})"
         files = write_presets(study, plan.program, searching.folder / study.name, f"{study.name}: {said}")
         print(f"{study.name}: {said}")
         print(f"  with other seeds: python runners/{plan.program.file} {shlex.join(words_of(study, files, plan))}")
