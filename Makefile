@@ -71,7 +71,7 @@ fuzz: $(INSTALLED)  ## 10,000 checkpoints and 10,000 files of settings, damaged 
 	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 7200 tests/agents/test_mutated_checkpoints.py tests/runners/experiments/test_mutated_yaml.py
 
 soak: $(INSTALLED)  ## 1,000 kills of PPO, DQN, SAC and recurrent PPO, 200 power cuts, 200 pairs begun together, in an hour
-	KILLS=1000 CUTS=200 PAIRS=200 SIGNALS=20 SWITCHES=1020 $(BIN)/python -m pytest -s --timeout 7200 \
+	FULL=1 KILLS=1000 CUTS=200 PAIRS=200 SIGNALS=20 SWITCHES=1020 $(BIN)/python -m pytest -s --timeout 7200 \
 	  $(addprefix tests/runners/runs/,test_pairs.py test_kills.py test_power_cuts.py test_soon_stopped.py test_memory.py)
 
 clusters: $(INSTALLED)  ## the same runs at home, on a Ray cluster that everything happens to, and on Slurm, in half an hour

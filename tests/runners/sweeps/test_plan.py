@@ -101,7 +101,7 @@ def test_equal_settings_run_once_and_it_is_said() -> None:
 
 def test_two_runs_of_one_folder_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"two different runs would be in one folder, stationary/ppo-none"):
-        plan((), env=[{"stationary": {"num_tasks": 2}}, {"stationary": {"num_tasks": 3}}], reg="none")
+        _ = plan((), env=[{"stationary": {"num_tasks": 2}}, {"stationary": {"num_tasks": 3}}], reg="none").runs
 
 
 def test_the_reference_has_the_agents_settings_and_none_of_the_methods() -> None:
@@ -210,7 +210,9 @@ def test_all_experiments_can_be_planned(monkeypatch: pytest.MonkeyPatch) -> None
             settings = regs.load(choice.name)[1]
             assert all(regs.has(settings, key.split(".")) for key in choice.settings), choice
         ends = [found.choices["reg"][end].name for end in (0, -1)]
-        assert Plan(dataclasses.replace(found, seeds=[1]), only={"reg": ends}, prog="sweep.py").runs
+        planned = Plan(dataclasses.replace(found, seeds=[1]), only={"reg": ends}, prog="sweep.py")
+        assert planned.runs_of([point.usual for point in planned.points])
+        assert bool(found.search) == any(point.ranges for point in planned.points)
 
 
 @pytest.fixture
@@ -265,11 +267,17 @@ def test_the_page_on_experiments(folder: Path, capsys: pytest.CaptureFixture[str
     for command in commands:
         assert sweep.main([*shlex.split(command.replace("\\\n", "")), "--dry-run"]) == 0
         found.append(capsys.readouterr().out.splitlines())
-    grid, _, whole, part = found
+    grid, _, whole, part, searched = found
     assert len(grid) == 10 * (1 + 3 + 3 + 1)
     runs, attributed = 5 * 2 * (7 + 8), 2 * (2 + 2)
     assert len(whole) == runs + attributed
     assert len(part) == 2 * 2 * 2 * (1 + 4 + 1) + attributed
+    (text,) = re.findall(r"```yaml\n# (?:my-search.yaml)\n(.*?)```", page, re.DOTALL)
+    Path("my-search.yaml").write_text(text)
+    assert sweep.main(["--experiment", "my-search.yaml", "--dry-run"]) == 0
+    file = [line.replace("my-search/", "") for line in capsys.readouterr().out.splitlines()]
+    assert searched == file
+    assert len(searched) == 3 + 2
     assert len([*configs.names("experiments")]) == sum(f"`{name}`" in page for name in configs.names("experiments")) + 4
     listed = re.findall(r"^\| `(\w+)`", page.partition("| key |")[2].partition("Paths are")[0], re.MULTILINE)
     assert {*listed, "agent", "reg", "change", "net"} == {field.name for field in dataclasses.fields(Sweep)}
