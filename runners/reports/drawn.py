@@ -14,6 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from neoteny.runners.dashboards import plain_numbers
 from neoteny.runners.reports.figures import (
     BAND,
     DASHES,
@@ -97,6 +98,9 @@ def draw(panel: Panel, axis: Axes) -> None:
         axis.yaxis.set_minor_formatter(NullFormatter())
     if panel.log_x:
         axis.set_xscale("log")
+        left, right = axis.get_xlim()
+        if right / left < 100:  # powers of ten would be one or two, and those between overlap
+            plain_numbers(axis.xaxis)
     if panel.bands:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
         axis.set_xlim(0, panel.bands[-1][1])
