@@ -13,6 +13,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from thinning import some
@@ -23,7 +24,9 @@ from neoteny.runners.engines import local
 from neoteny.runners.engines.engine import Settings
 from neoteny.runners.engines.work import LOST, Job, Outcome
 from neoteny.runners.experiments import parse
+from neoteny.runners.experiments.plan import Point
 from neoteny.runners.experiments.ranges import Range
+from neoteny.runners.experiments.sweeps import Search
 from neoteny.runners.runs.lock import Lock
 
 pytest.importorskip("optuna")
@@ -154,6 +157,35 @@ def test_what_fails_has_failed_and_the_rest_goes_on(landscape: Landscape, capsys
     assert "log: runs/" in capsys.readouterr().err
 
 
+def test_rounds(tmp_path: Path) -> None:
+    """Trials are compared with those of earlier rounds, and no round begins before the one before has ended."""
+    study = pytest.importorskip("neoteny.runners.searches.study")
+    storage = study.open_storage(tmp_path / "trials.db")
+    point = Point({"env": "e", "agent": "a", "reg": "r"}, {"reg.strength": "log 1e-6 .. 1e-1"})
+
+    def begun() -> Any:
+        return study.Study("s", point, 3, Search(trials=6, at_once=2), {"reg.strength": 1e-3}, storage)
+
+    def told(look: int, *values: float) -> list[str]:
+        trials = begun().take()
+        for trial, value in zip(trials, values, strict=True):
+            trial.report(look, value)
+        for trial in trials:
+            trial.decide(look)
+        return [row.state for row in begun().rows][-2:]
+
+    assert begun().looks == [1, 3]
+    assert told(0, 10, 20) == ["running", "running"]
+    assert told(1, 10, 20) == ["complete", "complete"]
+    assert told(0, 14, 12) == ["pruned", "pruned"]  # the median before them is 15
+    assert told(0, 100, 1) == ["running", "pruned"]
+    (left,) = begun().take()
+    assert left.number == 4
+    assert told(1, 50) == ["complete", "pruned"]
+    assert begun().take() == []
+    assert begun().best.seen == {1: 100, 3: 50}
+
+
 @pytest.mark.parametrize("code", some({"killed": -9, "ctrl-c": 130, "sigterm": 143, "lost": LOST}, "sigterm"))
 def test_a_run_that_was_stopped_is_gone_on_with(code: int, landscape: Landscape) -> None:
     landscape.code = code
@@ -171,6 +203,14 @@ def test_a_run_that_ends_before_its_end_is_not_counted(landscape: Landscape) -> 
     assert search("runs") == 1
     assert {(row["state"], row["mean"]) for row in trials("runs") if row["trial"]} == {("failed", "")}
     assert {row["why"] for row in trials("runs") if row["trial"]} == {"its folder has 79,999 of 80,000 steps"}
+
+
+def test_where_schedules_run_over_all_tasks_no_trial_ends_early(
+    landscape: Landscape, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search("runs", "--env.switches", "hidden") == 0
+    assert {(row["state"], row["tasks"]) for row in trials("runs") if row["trial"]} == {("complete", "6")}
+    assert "so no trial ends before its last one" in capsys.readouterr().err
 
 
 def test_one_driver_at_a_time(landscape: Landscape, capsys: pytest.CaptureFixture[str]) -> None:
