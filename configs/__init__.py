@@ -88,6 +88,18 @@ def find_object(setting: str, name: str) -> Any:
         raise ConfigError(f"{setting}: {name!r} cannot be imported ({error})") from error
 
 
+def import_extra(option: str, module: str, extra: str) -> Any:
+    """A module that needs an extra.
+
+    Raises:
+        ConfigError: the extra, which ``option`` asks for, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{option}: needs the extra {extra!r}: pip install 'neoteny[{extra}]' ({error})") from error
+
+
 def class_name(cls: type, known: Mapping[str, type]) -> str:
     """What :func:`find_class` finds ``cls`` by."""
     names = [name for name, value in known.items() if value is cls]

@@ -32,16 +32,14 @@ import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.engines.engine import ENGINES, Engine, Settings, find_engine
-from neoteny.runners.engines.work import Job, Outcome
+from neoteny.runners.engines.work import Job
 from neoteny.runners.experiments import (
     Plan,
     PlannedRun,
@@ -56,8 +54,8 @@ from neoteny.runners.experiments.command_line import Parser, parser_of
 from neoteny.runners.experiments.sweeps import Search
 from neoteny.runners.reports import compare
 from neoteny.runners.runs.interruption import interruption
-from neoteny.runners.sweeps import Progress, attributions, collected, describe, progress_of, run_all
-from neoteny.runners.sweeps.progress import describe_disk, reached
+from neoteny.runners.sweeps import Progress, attributions, collected, describe, ended_early, progress_of, run_all
+from neoteny.runners.sweeps.progress import describe_disk
 
 HERE = Path(__file__).parent
 #: What is named of a sweep.
@@ -99,9 +97,7 @@ def _search(options: argparse.Namespace, sweep: Sweep | None = None) -> dict[str
             raise ConfigError("--trials: is of a search: --search optuna")
         return {}
     if sweep and sweep.attribution:
-        raise ConfigError(
-            "--search: an attribution is of runs that are named; a search does not say which it will have"
-        )
+        raise ConfigError("--search: an attribution is of runs that are named, and a search names none")
     search = own or Search()
     if options.trials is None:
         return {"search": search}
@@ -213,7 +209,7 @@ def carry_out(plan: Plan, found: list[Progress], engine: Engine, share: int) -> 
     """
     missing = {each.run.folder: job_of(plan, each.run) for each in found if not each.complete}
     failed = run_all([*missing.values()], engine, "runs", {each.run.folder: each for each in found})
-    failed += _not_there(plan, {*missing} - {each.job.name for each in failed}, missing)
+    failed += ended_early([each.run for each in found if not each.run.experiment.evaluates], missing, failed)
     wrong = {each.job.name for each in failed}
     print(f"{len(found) - len(wrong)} of {len(found)} runs are complete.")
     done = [run.folder for run in plan.runs if run.folder not in wrong]
@@ -230,33 +226,6 @@ def carry_out(plan: Plan, found: list[Progress], engine: Engine, share: int) -> 
     return 1 if failed else 0
 
 
-def _not_there(plan: Plan, names: set[str], jobs: dict[str, Job]) -> list[Outcome]:
-    """Runs that have ended without an error, and are not complete. Those that are also evaluated say so themselves."""
-    found = []
-    for run in plan.runs:
-        segments = run.experiment.segments
-        if run.folder in names and not run.experiment.evaluates:
-            last, step = reached(run.experiment)
-            steps = sum(segment.steps for segment in segments)
-            if last != len(segments) - 1:
-                found.append(Outcome(jobs[run.folder], 0, f"its folder has {step:,} of {steps:,} steps", 0.0))
-    return found
-
-
-def find_search() -> Callable[..., int]:
-    """What searches.
-
-    Raises:
-        ConfigError: the extra that it needs is not installed.
-    """
-    try:
-        return import_module("neoteny.runners.searches.program").run_search
-    except ImportError as error:
-        raise ConfigError(
-            f"--search optuna: needs the extra 'optuna': pip install 'neoteny[optuna]' ({error})"
-        ) from error
-
-
 def run(options: argparse.Namespace, rest: list[str], prog: str) -> int:
     """Plan, say what is planned, and do it; the exit code.
 
@@ -267,7 +236,7 @@ def run(options: argparse.Namespace, rest: list[str], prog: str) -> int:
     start = find_engine(options.engine)
     planned = plan(options, words, prog)
     if planned.sweep.search:
-        return find_search()(
+        return configs.import_extra("--search optuna", "neoteny.runners.searches.program", "optuna").run_search(
             planned,
             planned.sweep.search,
             lambda out: start(settings_of(options, slurm, out)),

@@ -6,11 +6,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from neoteny.configs import ConfigError
+from neoteny.configs import import_extra
 from neoteny.envs.backends.orphans import PARENT
 from neoteny.runners.engines.work import Job, Outcome, carry_out
 from neoteny.runners.runs.lock import PATIENCE
@@ -79,12 +78,7 @@ def find_engine(name: str) -> Start:
         ConfigError: the extra that it needs is not installed.
     """
     module, extra = ENGINES[name]
-    try:
-        return import_module(module).start
-    except ImportError as error:
-        raise ConfigError(
-            f"--engine {name}: needs the extra {extra!r}: pip install 'neoteny[{extra}]' ({error})"
-        ) from error
+    return import_extra(f"--engine {name}", module, extra).start
 
 
 def work(patient: bool) -> partial[Outcome]:

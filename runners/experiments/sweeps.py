@@ -151,8 +151,6 @@ class Sweep:
             raise ValueError("env: data, change and net are of supervised learning, which has no env and no agent")
         if self.program is SUPERVISED and self.attribution:
             raise ValueError("attribution: agents in environments can be attributed, networks on examples cannot")
-        if self.search and self.attribution:
-            raise ValueError("attribution: is of runs that are named; a search does not say which it will have")
         return self
 
     @property

@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from neoteny.configs import dump_yaml
+from neoteny.runners.experiments.compose import deep_copy, put
 from neoteny.runners.experiments.program import Program
 from neoteny.runners.searches.study import Row, Study
 
@@ -50,20 +51,14 @@ def write_presets(study: Study, program: Program, folder: Path, about: str) -> d
     files = {}
     for kind in dict.fromkeys(key.partition(".")[0] for key in study.ranges):
         name, settings = presets[kind]
+        settings = deep_copy(settings)
         for key, value in (study.point.settings | best.values).items():
             first, _, path = key.partition(".")
             if first == kind:
-                settings = _with(settings, path.split("."), value)
+                put(settings, path.split("."), value, key)
         files[kind] = folder / f"{name.replace(':', '.')}-found.yaml"
         files[kind].write_text(f"# {about}\n{dump_yaml(settings)}")
     return files
-
-
-def _with(settings: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Nested settings with another value at a path."""
-    key, *rest = path
-    inner = settings.get(key)
-    return {**settings, key: _with(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
 
 
 def draw(studies: Sequence[Study], others: Mapping[str, float], measure: str, file: Path) -> None:

@@ -19,8 +19,8 @@ from neoteny.runners.experiments.sweeps import Search
 from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.lock import Lock
 from neoteny.runners.searches.study import Study, Tried, open_storage
-from neoteny.runners.sweeps.progress import headline_mean, progress_of, reached
-from neoteny.runners.sweeps.running import run_all
+from neoteny.runners.sweeps.progress import headline_mean, progress_of
+from neoteny.runners.sweeps.running import ended_early, run_all
 
 #: The folder of what is searched for, beside those of the runs.
 FOLDER = "search"
@@ -186,13 +186,9 @@ def _carry_out(runs: Sequence[PlannedRun], engine: Engine, job: JobOf) -> list[O
     """Do what is missing of these runs, which may be the same; what has failed, or has ended before its end."""
     found = {run.folder: run for run in runs}
     missing = {each.run.folder: each for each in progress_of([*found.values()]) if each.step < each.steps}
-    failed = run_all([job(each.run) for each in missing.values()], engine, "runs", missing)
-    for name in missing:
-        _, step = reached(found[name].experiment)
-        if step < missing[name].steps and name not in {outcome.job.name for outcome in failed}:
-            words = f"its folder has {step:,} of {missing[name].steps:,} steps"
-            failed.append(Outcome(job(found[name]), 1, words, float("nan")))
-    return failed
+    jobs = {name: job(each.run) for name, each in missing.items()}
+    failed = run_all([*jobs.values()], engine, "runs", missing)
+    return failed + ended_early(found.values(), jobs, failed)
 
 
 def _stopped(outcomes: Sequence[Outcome]) -> bool:

@@ -2,6 +2,6 @@
 
 from neoteny.runners.sweeps.attributions import attributions
 from neoteny.runners.sweeps.progress import Progress, describe, progress_of
-from neoteny.runners.sweeps.running import collected, run_all
+from neoteny.runners.sweeps.running import collected, ended_early, run_all
 
-__all__ = ["Progress", "attributions", "collected", "describe", "progress_of", "run_all"]
+__all__ = ["Progress", "attributions", "collected", "describe", "ended_early", "progress_of", "run_all"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from rich.console import Console
 
 from neoteny.runners.engines.engine import Engine
 from neoteny.runners.engines.work import Job, Outcome
+from neoteny.runners.experiments import PlannedRun
 from neoteny.runners.measures import in_words
-from neoteny.runners.sweeps.progress import Progress, duration, headline_mean
+from neoteny.runners.sweeps.progress import Progress, duration, headline_mean, reached
 from neoteny.runners.sweeps.view import View
 
 
@@ -43,6 +44,26 @@ def run_all(
                 view.say(_told(outcome, f"{ended:>4}/{len(jobs)}", view.left() if ended < len(jobs) else None))
             view.look()
     return failed
+
+
+def ended_early(runs: Iterable[PlannedRun], jobs: Mapping[str, Job], failed: Sequence[Outcome]) -> list[Outcome]:
+    """Runs that have ended without an error, and are not at their end.
+
+    Args:
+        runs: all.
+        jobs: what was run of them, by folder.
+        failed: of those.
+    """
+    found = []
+    known = {outcome.job.name for outcome in failed}
+    for run in runs:
+        if run.folder in jobs and run.folder not in known:
+            last, step = reached(run.experiment)
+            segments = run.experiment.segments
+            if last < len(segments) - 1:
+                steps = sum(segment.steps for segment in segments)
+                found.append(Outcome(jobs[run.folder], 0, f"its folder has {step:,} of {steps:,} steps", 0.0))
+    return found
 
 
 def _told(outcome: Outcome, number: str, left: float | None) -> str:

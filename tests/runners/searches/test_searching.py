@@ -43,7 +43,7 @@ class Landscape:
         jobs: those that were run; what is run again is done at once.
         stop: after so many runs the process is stopped.
         code: of the runs with a strength above 0.01.
-        short: they end so many steps before their end.
+        short: they end so many segments before their end.
     """
 
     def __init__(self) -> None:
@@ -63,8 +63,8 @@ class Landscape:
             (strength,) = [float(w.partition("=")[2]) for w in job.command if "strength" in w] or [0.0]
             off = abs(math.log10(strength) - BEST[job.command[job.command.index("--reg") + 1]]) if strength else 5
             segments, tasks = experiment.segments, len(experiment.sequence.visits)
-            last, step = len(segments) - 1, sum(segment.steps for segment in segments)
-            state = {"segment": last, "step": step - self.short, "visit": {}}
+            last = len(segments) - 1 - self.short
+            state = {"segment": last, "step": sum(segment.steps for segment in segments[: last + 1]), "visit": {}}
             kept = Path(job.name, "checkpoints")
             kept.mkdir(parents=True, exist_ok=True)
             (kept / f"segment-{last:04d}.json").write_text(json.dumps(state))
@@ -202,7 +202,7 @@ def test_a_run_that_ends_before_its_end_is_not_counted(landscape: Landscape) -> 
     landscape.short = 1
     assert search("runs") == 1
     assert {(row["state"], row["mean"]) for row in trials("runs") if row["trial"]} == {("failed", "")}
-    assert {row["why"] for row in trials("runs") if row["trial"]} == {"its folder has 79,999 of 80,000 steps"}
+    assert {row["why"] for row in trials("runs") if row["trial"]} == {"its folder has 40,000 of 80,000 steps"}
 
 
 def test_where_schedules_run_over_all_tasks_no_trial_ends_early(
