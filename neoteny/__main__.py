@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import gc
-import platform
 import signal
 import sys
 import threading
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 
-import neoteny
+from neoteny.versions import versions
 
 #: By name, the module whose ``main`` is run, and what it does.
 COMMANDS = {
@@ -28,19 +27,10 @@ COMMANDS = {
     "check": ("neoteny.envs.checker", "hold a task sequence of your own to what it promises"),
 }
 
-#: What a bug report should name.
-PARTS = ("torch", "stable-baselines3", "gymnasium", "envpool")
-
 
 def version() -> str:
-    """The versions of Neoteny and of what it stands on."""
-    found = [f"neoteny {neoteny.__version__}", f"python {platform.python_version()}"]
-    for part in PARTS:
-        try:
-            found.append(f"{part} {metadata.version(part)}")
-        except metadata.PackageNotFoundError:
-            found.append(f"{part} is not installed")
-    return "\n".join(found)
+    """The versions of Neoteny and of what it stands on, which a bug report should name."""
+    return "\n".join(f"{part} {found}" for part, found in versions().items())
 
 
 def _load(module: str) -> ModuleType:

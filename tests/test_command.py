@@ -26,7 +26,7 @@ def test_version_names_what_a_bug_report_should(capsys):
         main(["--version"])
     assert not stop.value.code
     shown = capsys.readouterr().out.split("\n")
-    assert f"neoteny {neoteny.__version__}" in shown
+    assert shown[0].startswith(f"neoteny {neoteny.__version__}")
     for part in ("torch", "stable-baselines3", "gymnasium", "envpool"):
         assert f"{part} {metadata.version(part)}" in shown
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from neoteny import __version__
-from neoteny.runners.reports import settings
+from neoteny.runners.reports import provenance, settings
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import DASHES, Cell, Dots, Figure, Panel, short
 from neoteny.runners.reports.interactive import plot
@@ -22,8 +22,7 @@ HERE = Path(__file__).parent
 LONGEST = 200
 ABOUT_RUNS = (
     "A row for each method. The fingerprint is that of the tasks: the same fingerprint, the same tasks. The command "
-    "makes such runs, as far as the folder's name says; each run's config.yaml has all settings. The version that a "
-    "run was made with is not recorded."
+    "makes such runs, as far as the folder's name says; each run's config.yaml has all settings."
 )
 #: The classes of cells that begin with a verdict.
 VERDICTS = {"learned": "good", "not learned": "bad", "partly learned": "between", "not sure": "between"}
@@ -98,6 +97,8 @@ def _what_was_run(at: str, env: Environment) -> Iterator[str]:
         yield '<div class="missing" role="note"><h4>Missing or unfinished</h4><ul>'
         yield "".join(f"<li>{escape(line)}</li>" for line in gaps) + "</ul></div>"
     yield _table(settings.methods(env), "Methods, seeds and commands")
+    parts = _table(provenance.made_with(env), "Versions and processors")
+    yield _folded("What the runs were made with: versions and processors", parts)
     yield f"<details><summary>The tasks ({len(env.tasks)})</summary><ol>"
     for _, end, name in env.bands:
         yield f"<li>{escape(name.partition(' ')[2] or name)}, until step {short(end)}</li>"

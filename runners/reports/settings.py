@@ -8,12 +8,10 @@ from typing import Any
 
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Cell
-from neoteny.runners.reports.sources import Run
-from neoteny.runners.runs.answers import in_runs
+from neoteny.runners.reports.provenance import differing as made_otherwise
+from neoteny.runners.reports.sources import Run, named, spans
 from neoteny.runners.runs.folder import MAY_DIFFER
 
-#: Methods that are named before "and … more".
-NAMED = 5
 #: Settings in which runs of one method may differ without being other runs.
 OF_RUN = ("seed", *MAY_DIFFER)
 
@@ -41,15 +39,12 @@ def missing(env: Environment) -> list[str]:
             )
         for run in runs:
             said += _of_run(run)
-    troubles: dict[str, dict[str, list[int]]] = {}
+    troubles: dict[str, list[Run]] = {}
     for run in env.all:
         notes = {f"a task has no mean return ({row['note']})" for row in run.tasks if row.get("note")}
         for trouble in (*sorted(notes), *run.problems):
-            troubles.setdefault(trouble, {}).setdefault(run.method, []).append(run.seed)
-    for trouble, where in troubles.items():
-        of = [f"{method}, {'seeds' if len(seeds) > 1 else 'seed'} {spans(seeds)}" for method, seeds in where.items()]
-        more = f"; and {len(of) - NAMED} more methods" if len(of) > NAMED else ""
-        said.append(f"{'; '.join(of[:NAMED])}{more}: {trouble}.")
+            troubles.setdefault(trouble, []).append(run)
+    said += [f"{named(where)}: {trouble}." for trouble, where in troubles.items()]
     lengths = {method: max(len(run.tasks) for run in env.of(method)) for method in env.methods}
     if len(set(lengths.values())) > 1:
         some = "; ".join(f"{method} {count}" for method, count in lengths.items())
@@ -63,7 +58,7 @@ def missing(env: Environment) -> list[str]:
             f"Runs have different tasks (fingerprints {', '.join(sorted(fingerprints))}): what is compared here may "
             "not be alike."
         )
-    return said
+    return [*said, *made_otherwise(env)]
 
 
 def _of_run(run: Run) -> list[str]:
@@ -99,11 +94,6 @@ def methods(env: Environment) -> list[dict[str, Cell]]:
             }
         )
     return rows
-
-
-def spans(numbers: list[int]) -> str:
-    """Seeds as ``0-4,7``."""
-    return in_runs(sorted(numbers)).replace(" ", "")
 
 
 def command(runs: list[Run]) -> str:

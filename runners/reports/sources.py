@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,11 @@ from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.measures.verdicts import number
 from neoteny.runners.reports.scores import Runs, Scores
+from neoteny.runners.runs.answers import in_runs
+from neoteny.runners.runs.made_with import Parts, made_with
 
+#: Methods that are named before "and … more".
+NAMED = 5
 #: Folders between one that is given and a run's, at most.
 DEPTH = 4
 #: What makes a folder a run's.
@@ -44,6 +48,7 @@ class Run:
         progress: columns of progress.csv, all of one length.
         evaluations: the rows of evaluations.csv.
         settings: of config.yaml; empty, if that is not there.
+        made_with: versions and processor, by the step from which on; empty, if it is not recorded.
         problems: what could not be read.
     """
 
@@ -54,6 +59,7 @@ class Run:
     progress: Columns = field(default_factory=dict)
     evaluations: list[Row] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    made_with: Mapping[int, Parts] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
     @property
@@ -93,6 +99,21 @@ def find(given: Sequence[Path]) -> dict[Path, list[Run]]:
         for run in _below(folder.resolve()):
             found.setdefault(run.folder.parent.parent, {})[run.folder] = run
     return {env: [runs[path] for path in sorted(runs, key=_in_order)] for env, runs in sorted(found.items())}
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Seeds as ``0-4,7``."""
+    return in_runs(sorted(set(numbers))).replace(" ", "")
+
+
+def named(runs: Sequence[Run]) -> str:
+    """``ppo-none, seeds 0-2; ppo-l2, seed 1``; of many methods the first ones."""
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.method, set()).add(run.seed)
+    of = [f"{method}, {'seeds' if len(some) > 1 else 'seed'} {spans(some)}" for method, some in seeds.items()]
+    more = f"; and {len(of) - NAMED} more methods" if len(of) > NAMED else ""
+    return "; ".join(of[:NAMED]) + more
 
 
 def _in_order(path: Path) -> tuple[str, int]:
@@ -135,7 +156,8 @@ def read_run(folder: Path) -> Run:
             problems.append(f"config.yaml cannot be read ({error})")
     seed = _seed(folder)
     assert seed is not None
-    return Run(folder.parent.name, seed, folder, tasks, progress, evaluations, settings, tuple(problems))
+    made = made_with(folder)
+    return Run(folder.parent.name, seed, folder, tasks, progress, evaluations, settings, made, tuple(problems))
 
 
 def _collected(folder: Path) -> Iterator[Run]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neoteny.runners.measures import in_words
-from neoteny.runners.reports import settings
+from neoteny.runners.reports import provenance, settings
 from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.figures import write_csv
 from neoteny.runners.reports.plots import plot
@@ -80,7 +80,12 @@ def write(section: Section, folder: Path, command: str, solved_at: float | None 
     for figure in section.figures:
         figure.write(figures)
         save(figure, figures, env.name)
-    for name, rows in (("what-was-run", settings.methods(env)), ("settings", settings.differing(env))):
+    tables = {
+        "what-was-run": settings.methods(env),
+        "settings": settings.differing(env),
+        "made-with": provenance.made_with(env),
+    }
+    for name, rows in tables.items():
         if rows:
             write_csv(figures / f"{name}.csv", rows)
     return [*files, figures]

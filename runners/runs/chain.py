@@ -19,6 +19,7 @@ from neoteny.runners.measures import HEADLINES
 from neoteny.runners.runs.display import Display
 from neoteny.runners.runs.folder import RunFolder, Writing
 from neoteny.runners.runs.learning import Covered, Learning, Recording
+from neoteny.runners.runs.made_with import parts
 from neoteny.runners.runs.reinforcement import Reinforcement
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Chain:
             log.info(line)
         try:
             agent = self._resume() if self.coming else None
-            with self.folder.writing() as writing, self._display() as display:
+            with self.folder.writing(parts(self.experiment.device)) as writing, self._display() as display:
                 logger = writing.logger
                 self.learning.evaluate(logger, display)
                 recorder = self.learning.recorder(display)

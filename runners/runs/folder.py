@@ -16,6 +16,7 @@ from neoteny.runners.dashboards import Events, Mirror
 from neoteny.runners.runs.checkpoints import Checkpoints
 from neoteny.runners.runs.interruption import interruption
 from neoteny.runners.runs.lock import Lock
+from neoteny.runners.runs.made_with import Parts, goes_on
 from neoteny.runners.runs.recovery import recover
 from neoteny.runners.runs.tables import Table, read_rows, write_text
 
@@ -47,8 +48,9 @@ class Writing(NamedTuple):
 class RunFolder:
     """The folder of a run, claimed: this process runs in it and no other, until it ends.
 
-    It holds ``lock``, ``config.yaml`` (the complete settings), ``tasks.csv``, ``progress.csv``, TensorBoard events,
-    ``checkpoints/`` and, with ``--keep-agents``, ``agents/``; with ``--wandb`` also wandb's files. The promises:
+    It holds ``lock``, ``config.yaml`` (the complete settings), ``made_with.yaml``, ``tasks.csv``, ``progress.csv``,
+    TensorBoard events, ``checkpoints/`` and, with ``--keep-agents``, ``agents/``; with ``--wandb`` also wandb's files.
+    The promises:
 
     - A checkpoint counts when agent, tables, events and its own JSON are on disk; the one before goes after that.
     - A run goes on from the latest checkpoint whose agent and tables are byte for byte what they were. What lies beyond
@@ -107,8 +109,11 @@ class RunFolder:
         return read_rows(self.path / "progress.csv", self.state["step"])
 
     @contextmanager
-    def writing(self) -> Iterator[Writing]:
+    def writing(self, made_with: Parts) -> Iterator[Writing]:
         """What the run writes. From now on ``config.yaml`` has the settings that the run goes on with.
+
+        Args:
+            made_with: what the numbers are computed with from here on.
 
         Raises:
             ConfigError: wandb does not begin.
@@ -117,6 +122,8 @@ class RunFolder:
         mirror = Mirror(project, self.path, self.settings) if project else None
         known = any(self.path.glob("events.out.tfevents.*")) and (self.path / "config.yaml").read_text() == self._yaml()
         write_text(self.path / "config.yaml", self._yaml())
+        if differs := goes_on(self.path, step, made_with):
+            log.warning("From step %s on its numbers may be others than where it was begun: %s", f"{step:,}", differs)
         self.tidy()
         self._tables = {name: Table(self.path / name, step) for name in ("tasks.csv", "progress.csv")}
         tasks, progress = self._tables.values()
@@ -137,6 +144,10 @@ class RunFolder:
         """Remove what killed processes have left among the agents, and checkpoints beyond the one gone on from."""
         self.checkpoints.tidy(self.state["segment"])
         remove_parts(kept_agent(self.path, 1).parent)
+
+    def release(self) -> None:
+        """Let others run in it."""
+        self._lock.release()
 
     def keep(self, agent: Savable, visit: int) -> None:
         """Keep the agent as it is after the visit with this index, replay buffer included, for good."""

@@ -62,6 +62,9 @@ def _run(argv: list[str], prog: str, description: str, program: Program, learnin
     except StoppedByCallback as error:
         print(f"{prog}: {error}. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 1
+    finally:
+        if chain:
+            chain.folder.release()
     summary(chain.folder.tasks, str(experiment.folder), chain.coverage, chain.folder.progress)
     kept_and_lost(chain.learning.evaluated, HEADLINES[experiment.sequence.score])
     print(f"Trained agent: {chain.folder.agent}\nDashboard:     tensorboard --logdir {experiment.run.out}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ AGENTS = {
 def run(tmp_path: Path, agent: str, way: str, backend: str, *more: str) -> int:
     file = tmp_path / "broken.yaml"
     file.write_text(SEQUENCE.format(way=way, backend=backend, real=str(agent == "sac").lower()))
-    gc.collect()  # of an earlier run in this process, which holds its folder
     return continual_rl.main(["--env", str(file), "--out", str(tmp_path / "runs"), *SMALL, *AGENTS[agent], *more])
 
 

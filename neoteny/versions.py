@@ -1,0 +1,39 @@
+"""The versions of Neoteny and of what it stands on."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import neoteny
+
+#: What the numbers of a run may depend on, and what a bug report should name.
+PARTS = (
+    *("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "minigrid", "ale-py", "envpool"),
+    *("numpy", "scikit-learn"),
+)
+
+
+def versions() -> dict[str, str]:
+    """The version of each part by its name; of those that are installed."""
+    found = {"neoteny": neoteny.__version__ + commit(), "python": platform.python_version()}
+    for part in PARTS:
+        try:
+            found[part] = metadata.version(part)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """In a checkout its commit, as ``" (1a2b3c4d5e6f)"``, with ``-dirty`` if files have been changed since."""
+    root = Path(neoteny.__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return f" ({subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()})"
+    except (OSError, subprocess.CalledProcessError):
+        return ""
