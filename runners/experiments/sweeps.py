@@ -62,13 +62,13 @@ class Attributed:
 
     Attributes:
         tasks: the tasks before which one thing is made fresh, the first being 1.
-        seeds: trials of each.
+        seeds: trials of each; at least two, for an interval.
         only: interventions, beside ``nothing`` and ``everything``; none named is all.
         of: which runs, by env, agent, reg, seed or a dotted setting. Nothing named is all but the fresh ones.
     """
 
     tasks: list[PositiveInt]
-    seeds: PositiveInt = 5
+    seeds: Annotated[int, Field(ge=2)] = 5
     only: list[str] = field(default_factory=list)
     of: dict[str, Any] = field(default_factory=dict)
 

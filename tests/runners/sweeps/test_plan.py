@@ -160,6 +160,7 @@ def test_agents_are_kept_where_they_are_attributed() -> None:
         ({"reference": "stale"}, "'fresh' or 'none'"),
         ({"grid": {"rog.strength": [1]}}, "begins with none of env, agent, reg.*did you mean 'reg'"),
         ({"reg": "spectral", "attribution": {"tasks": [0]}}, "attribution.tasks"),
+        ({"reg": "none", "attribution": {"tasks": [2], "seeds": 1}}, "attribution.seeds"),
     ],
 )
 def test_what_is_refused(settings: dict[str, Any], message: str) -> None:
