@@ -19,7 +19,7 @@ from neoteny.runners import attribution
 from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.reports import Environment, Section, plot
 from neoteny.runners.reports.drawn import save
-from neoteny.runners.reports.flat import read_flat
+from neoteny.runners.reports.flat import read_flat, read_trials
 from neoteny.runners.reports.sensitivity import sensitivity
 from neoteny.runners.reports.sources import of_rows
 from neoteny.runners.reports.task_tables import ABOUT, sections
@@ -35,10 +35,11 @@ def of_tasks(file: Path) -> Iterator[Path]:
         f"Made by `make results` from [{file.name}]({file.name}). Means over seeds with 95 % bootstrap intervals.",
         ABOUT,
     ]
+    trials = {} if _of_studies(file.with_name("trials.csv")) else read_trials(file.with_name("trials.csv"))
     for sequence, runs in read_flat(file).items():
         heading = [f"# Sequence {sequence}"] if sequence else []
         name = sequence or f"{file.parent.name}{suffix}"
-        section = Section(Environment(name, [*of_rows(runs, file.parent)]))
+        section = Section(Environment(name, [*of_rows(runs, file.parent, trials=trials)]))
         text += [*heading, *sections(section)]
         picture = file.with_name("-".join(filter(None, ("returns", sequence))) + f"{suffix}.png")
         tasks = max(len(rows) for seeds in runs.values() for rows in seeds.values())
@@ -50,6 +51,11 @@ def of_tasks(file: Path) -> Iterator[Path]:
     table = file.with_name(f"table{suffix}.md")
     table.write_text("\n\n".join(text) + "\n")
     yield table
+
+
+def _of_studies(trials: Path) -> bool:
+    """Whether a trials.csv has studies by their names, and not the attributions of the runs beside it."""
+    return trials.is_file() and "study" in trials.read_text().partition("\n")[0].split(",")
 
 
 def of_trials(file: Path) -> Iterator[Path]:
@@ -78,7 +84,7 @@ def rebuild(folder: Path) -> Iterator[str]:
             yield f"{each}: no tasks.csv and no trials.csv, so there is nothing to rebuild its figures from"
         for file in tasks:
             yield from map(str, of_tasks(file))
-        for file in trials:
+        for file in filter(_of_studies, trials):
             yield from map(str, of_trials(file))
 
 

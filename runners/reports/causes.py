@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,15 +81,28 @@ def _of_method(env: Environment, method: str, task: int, seeds: dict[int, Attrib
 
 
 def _of_run(env: Environment, run: Run) -> Iterator[tuple[int, Attributed]]:
-    for file in sorted(run.folder.glob("attribution/task-*/trials.csv")):
+    for task, rows in run.trials.items():
         try:
-            with file.open(newline="") as lines:
-                measure, areas, attribution = read(list(csv.DictReader(lines)))
-        except (KeyError, ValueError, OSError, csv.Error):
+            measure, areas, attribution = read(rows)
+        except (KeyError, ValueError):
             continue
-        task = int(file.parent.name[5:])
         title = f"“{env.called.get(run.method, run.method)}”, seed {run.seed}, task {task}"
         yield task, Attributed(title, 1, measure, areas, attribution)
+
+
+def overview(found: list[Attributed]) -> list[dict[str, Cell]]:
+    """A row for each switch: what was reached as it is and with everything fresh, and the share of each intervention.
+
+    Where there are several runs of a method, of all of them together.
+    """
+    together = [each for each in found if each.runs > 1] or found
+    rows: list[dict[str, Cell]] = []
+    for each in together:
+        areas = each.attribution.areas
+        row: dict[str, Cell] = {"agents": each.title}
+        row |= {name: estimate(*areas[name]) for name in ("nothing", "everything")}
+        rows.append(row | {name: str(share) for name, share in each.attribution.shares.items()})
+    return rows
 
 
 def causes(found: list[Attributed]) -> Figure | None:

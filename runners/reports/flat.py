@@ -1,15 +1,32 @@
-"""Rows that results keep: of all runs in one CSV file, as :func:`write_rows` writes it."""
+"""Rows that results keep: of all runs in one CSV file, of all their attributions in another."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from neoteny.configs import ConfigError
 from neoteny.runners.reports.scores import Runs
 
 #: Columns that tell runs apart, beside those in which a run's settings are.
 SEQUENCE, METHOD, SEED = "sequence", "method", "seed"
+#: The column that tells attributions of one run apart.
+AT = "at_task"
+
+Rows = list[dict[str, str]]
+
+
+class Place(NamedTuple):
+    """Which attribution: of the runs in a folder, of a seed, into a task, the first being 1."""
+
+    method: str
+    seed: int
+    task: int
+
+
+Trials = dict[Place, Rows]
 
 
 def read_flat(file: Path) -> dict[str, Runs]:
@@ -41,3 +58,33 @@ def read_flat(file: Path) -> dict[str, Runs]:
     if not found:
         raise ConfigError(f"{file}: there are no rows")
     return found
+
+
+def read_trials(file: Path) -> Trials:
+    """The trials of all attributions, as :func:`write_trials` writes them; none if there is no such file.
+
+    Raises:
+        ConfigError: a column that tells attributions apart is missing.
+    """
+    found: Trials = {}
+    if file.is_file():
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                if missing := {METHOD, SEED, AT} - row.keys():
+                    raise ConfigError(f"{file}: there is no column {min(missing)}")
+                found.setdefault(Place(row.pop(METHOD), int(row.pop(SEED)), int(row.pop(AT))), []).append(row)
+    return found
+
+
+def write_trials(trials: Mapping[Place, Rows], file: Path) -> None:
+    """Write all rows, each with the method, the seed and the task of its attribution."""
+    rows = [{METHOD: p.method, SEED: p.seed, AT: p.task, **row} for p, own in trials.items() for row in own]
+    with file.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, list({key: None for row in rows for key in row}), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def attributions(run: Path) -> dict[int, Path]:
+    """The files of a run's attributions, by the task that they are into."""
+    return {int(file.parent.name[5:]): file for file in sorted(run.glob("attribution/task-*/trials.csv"))}

@@ -15,6 +15,7 @@ import numpy as np
 from neoteny import configs
 from neoteny.configs import ConfigError
 from neoteny.runners.measures.verdicts import number
+from neoteny.runners.reports.flat import Place, attributions, read_trials
 from neoteny.runners.reports.scores import Runs, Scores
 from neoteny.runners.runs.answers import in_runs
 from neoteny.runners.runs.made_with import Parts, made_with
@@ -47,6 +48,7 @@ class Run:
         tasks: the rows of tasks.csv.
         progress: columns of progress.csv, all of one length.
         evaluations: the rows of evaluations.csv.
+        trials: the rows of its attributions, by the task that they are into, the first being 1.
         settings: of config.yaml; empty, if that is not there.
         made_with: versions and processor, by the step from which on; empty, if it is not recorded.
         problems: what could not be read.
@@ -58,6 +60,7 @@ class Run:
     tasks: list[Row] = field(default_factory=list)
     progress: Columns = field(default_factory=dict)
     evaluations: list[Row] = field(default_factory=list)
+    trials: Mapping[int, list[Row]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     made_with: Mapping[int, Parts] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -144,6 +147,7 @@ def read_run(folder: Path) -> Run:
     problems: list[str] = []
     tasks = read_table(folder / "tasks.csv", problems)
     evaluations = read_table(folder / "evaluations.csv", problems)
+    trials = {task: read_table(file, problems) for task, file in attributions(folder).items()}
     progress = read_columns(folder / "progress.csv", problems)
     settings: Mapping[str, Any] = {}
     if not (folder / "config.yaml").is_file():
@@ -157,7 +161,7 @@ def read_run(folder: Path) -> Run:
     seed = _seed(folder)
     assert seed is not None
     made = made_with(folder)
-    return Run(folder.parent.name, seed, folder, tasks, progress, evaluations, settings, made, tuple(problems))
+    return Run(folder.parent.name, seed, folder, tasks, progress, evaluations, trials, settings, made, tuple(problems))
 
 
 def _collected(folder: Path) -> Iterator[Run]:
@@ -167,21 +171,30 @@ def _collected(folder: Path) -> Iterator[Run]:
     for row in read_table(folder / "tasks.csv", problems):
         if row.get("method") and (row.get("seed") or "").isdigit():
             found.setdefault(row["method"], {}).setdefault(int(row["seed"]), []).append(row)
-    yield from of_rows(found, folder, problems)
+    try:
+        trials = read_trials(folder / "trials.csv")
+    except (ConfigError, ValueError) as error:
+        problems.append(f"trials.csv cannot be read ({error})")
+        trials = {}
+    yield from of_rows(found, folder, problems, trials)
 
 
-def of_rows(runs: Runs, folder: Path, problems: Sequence[str] = ()) -> Iterator[Run]:
-    """The runs of which only the rows of tasks.csv are kept.
+def of_rows(
+    runs: Runs, folder: Path, problems: Sequence[str] = (), trials: Mapping[Place, list[Row]] | None = None
+) -> Iterator[Run]:
+    """The runs of which only rows are kept.
 
     Args:
         runs: the rows.
         folder: where they are.
         problems: in reading them.
+        trials: the rows of their attributions.
     """
     for method, seeds in runs.items():
         for seed, rows in seeds.items():
             place = folder / method.replace("/", "_") / f"seed-{seed}"
-            yield Run(method, seed, place, rows, problems=(*problems, "only tasks.csv is kept"))
+            own = {at.task: kept for at, kept in (trials or {}).items() if (at.method, at.seed) == (method, seed)}
+            yield Run(method, seed, place, rows, trials=own, problems=(*problems, "only tasks.csv is kept"))
 
 
 def _lines(file: Path, problems: list[str]) -> Iterator[list[str]]:

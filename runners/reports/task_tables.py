@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neoteny.runners.measures import shown
 from neoteny.runners.measures.visit import OF_EXAMPLES
+from neoteny.runners.reports.causes import HOW, overview
 from neoteny.runners.reports.comparison import MEASURES, compared
 from neoteny.runners.reports.plots import NORM
 from neoteny.runners.reports.reference import plasticity_tables
@@ -15,8 +16,10 @@ ABOUT = (
     "An episode counts where it began. The mean is that of the learning curve, the end its last tenth; the stretch "
     "in which not every episode could come to its end, as long as the longest, is left out of both."
 )
-
-
+OVERVIEW = (
+    " Under nothing and everything stands what was reached with the agent as it was, and with a fresh one; under the "
+    "others the share. Where the interval of the gap includes 0 there are no shares."
+)
 OF_EXAMPLES_ABOUT = (
     "Examples are of training. The mean is over the passes through a task's examples, each counted as the network was "
     "about to learn from it; the end is of all examples, after the task."
@@ -38,6 +41,8 @@ def sections(section: Section) -> list[str]:
         text += ["## Which method is better", MEASURES + section.comparison.about, as_markdown(rows_of_methods)]
     if swept := sensitivity(section.env):
         text += [f"## {swept.title}", swept.how, as_markdown(swept.table)]
+    if section.attributed:
+        text += ["## Why: attribution", HOW + OVERVIEW, as_markdown(overview(section.attributed))]
     if any(row.get(NORM) for row in rows):
         text += ["## Largest spectral norm of a layer at each task's end", table(runs, NORM)]
     return text

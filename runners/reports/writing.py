@@ -8,6 +8,7 @@ from neoteny.runners.measures import in_words
 from neoteny.runners.reports import provenance, settings
 from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.figures import write_csv
+from neoteny.runners.reports.flat import Place, write_trials
 from neoteny.runners.reports.plots import plot
 from neoteny.runners.reports.reference import write_plasticity
 from neoteny.runners.reports.section import Section
@@ -74,6 +75,9 @@ def write(section: Section, folder: Path, command: str, solved_at: float | None 
     plot(env.rows, folder / "returns.png", env.name, env.headline)
     write_rows(env.rows, folder / "tasks.csv")
     files = [folder / "table.md", folder / "returns.png", folder / "tasks.csv"]
+    if trials := {Place(run.method, run.seed, at): rows for run in env.all for at, rows in run.trials.items()}:
+        write_trials(trials, folder / "trials.csv")
+        files.append(folder / "trials.csv")
     if env.fresh:
         write_plasticity(env.rows, env.headline, folder / "plasticity.csv")
         files.append(folder / "plasticity.csv")

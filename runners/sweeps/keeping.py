@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import NamedTuple
 
 from neoteny.configs import ConfigError
-from neoteny.runners.reports.flat import read_flat
+from neoteny.runners.reports.flat import Place, Trials, attributions, read_flat, read_trials, write_trials
 from neoteny.runners.reports.scores import Runs, read_runs
 from neoteny.runners.reports.tables import write_rows
-
-Rows = list[dict[str, str]]
-
-
-class Place(NamedTuple):
-    """Which attribution: of the runs in a folder, of a seed, into a task, the first being 1."""
-
-    method: str
-    seed: int
-    task: int
-
-
-Trials = dict[Place, Rows]
 
 
 def read_folder(folder: Path) -> tuple[Runs, Trials]:
@@ -31,31 +17,22 @@ def read_folder(folder: Path) -> tuple[Runs, Trials]:
     Raises:
         ConfigError: ``tasks.csv`` has several sequences, or cannot be read.
     """
-    tasks, trials = folder / "tasks.csv", folder / "trials.csv"
+    tasks = folder / "tasks.csv"
     if not tasks.is_file():
         return read_runs(folder), _trials(folder)
     kept = read_flat(tasks)
     if len(kept) > 1:
         raise ConfigError(f"{tasks} has the runs of {len(kept)} sequences; those of one are needed")
-    found: Trials = {}
-    if trials.is_file():
-        for row in _read(trials):
-            place = Place(row.pop("method"), int(row.pop("seed")), int(row.pop("at_task")))
-            found.setdefault(place, []).append(row)
-    return next(iter(kept.values())), found
+    return next(iter(kept.values())), read_trials(folder / "trials.csv")
 
 
 def _trials(folder: Path) -> Trials:
     found: Trials = {}
-    for file in sorted(folder.glob("*/seed-*/attribution/task-*/trials.csv")):
-        method, seed, _, task, _ = file.relative_to(folder).parts
-        found[Place(method, int(seed[5:]), int(task[5:]))] = _read(file)
+    for run in sorted(folder.glob("*/seed-*")):
+        for task, file in attributions(run).items():
+            with file.open(newline="") as lines:
+                found[Place(run.parent.name, int(run.name[5:]), task)] = [*csv.DictReader(lines)]
     return found
-
-
-def _read(file: Path) -> Rows:
-    with file.open(newline="") as lines:
-        return [*csv.DictReader(lines)]
 
 
 def write_folder(folder: Path, runs: Runs, trials: Trials) -> list[Path]:
@@ -63,9 +40,5 @@ def write_folder(folder: Path, runs: Runs, trials: Trials) -> list[Path]:
     write_rows(runs, folder / "tasks.csv")
     if not trials:
         return [folder / "tasks.csv"]
-    rows = [{"method": p.method, "seed": p.seed, "at_task": p.task, **row} for p, own in trials.items() for row in own]
-    with (folder / "trials.csv").open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, list({key: None for row in rows for key in row}), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_trials(trials, folder / "trials.csv")
     return [folder / "tasks.csv", folder / "trials.csv"]

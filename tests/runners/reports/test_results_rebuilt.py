@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from neoteny.configs import ConfigError
-from neoteny.runners import results
+from neoteny.runners import report, results
 from neoteny.runners.reports import read_runs, write_rows
 from neoteny.runners.reports.flat import read_flat
 
@@ -97,3 +97,28 @@ def test_two_tables_recomputed(rebuilt: Path) -> None:
     assert middles(table, "Mean return of each task") == {
         f"closed_form={key}": pytest.approx(value, abs=5e-4) for key, value in theirs.items()
     }
+
+
+def test_attributions_that_are_kept_are_those_of_their_runs_together(tmp_path: Path) -> None:
+    """Of kept rows a report, and what is rebuilt of it, say what a count over agents by hand says."""
+    pandas = pytest.importorskip("pandas")
+    assert report.main([str(RESULTS / "plasticity"), "--out", str(tmp_path / "kept")]) == 0
+    kept = pandas.read_csv(tmp_path / "kept" / "trials.csv")
+    assert kept.equals(pandas.read_csv(RESULTS / "plasticity" / "trials.csv"))
+    assert {str(tmp_path / "kept" / "table.md")} <= {*results.rebuild(tmp_path / "kept")}
+    text = (tmp_path / "kept" / "table.md").read_text().partition("## Why: attribution")[2]
+    names, _, cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][:3]
+    found = dict(zip(names, cells, strict=True))
+    assert found["agents"] == "“none”, 3 runs, task 7"
+    means = kept.groupby(["intervention", "seed"])["return_mean"].mean().groupby("intervention").mean()
+    gap = means["everything"] - means["nothing"]
+    assert found["everything"].split()[0] == f"{means['everything']:.3g}"
+    for name in ("heads", "torsos", "optimizer", "rescale"):
+        assert float(found[name].split()[0]) == pytest.approx((means[name] - means["nothing"]) / gap, abs=0.005)
+
+
+def test_a_report_says_of_trials_that_they_cannot_be_read(tmp_path: Path) -> None:
+    shutil.copy(RESULTS / "plasticity" / "tasks.csv", tmp_path)
+    (tmp_path / "trials.csv").write_text("study,trial\na,1\n")
+    assert report.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "trials.csv cannot be read" in (tmp_path / "out" / "table.md").read_text()
