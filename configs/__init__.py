@@ -12,6 +12,7 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -148,6 +149,12 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
 
 #: A YAML text may hold so many values; anchors can make a short one endless.
 VALUES = 1_000_000
+
+
+def raised(error: BaseException) -> str:
+    """An error that somebody's code has raised, in words: of which kind, what it says, and where."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}, line {last.lineno})"
 
 
 def parse_yaml(text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from neoteny.agents import checkpoint
 from neoteny.agents.attached import Attached, Reg
 from neoteny.agents.checkpoint import CheckpointError
 from neoteny.agents.supervised.nets import Net
+from neoteny.configs import ConfigError, raised
 from neoteny.plasticity.heads import output_heads
 from neoteny.plasticity.layers import layers_of
 
@@ -133,6 +134,34 @@ class Learner(Attached):
         """Another task begins."""
         for method in self.methods.values():
             method.on_switch()
+
+    def try_out(self, examples: Examples, sizes: Iterable[int], outputs: int) -> None:
+        """Whether passes in training mode go through with minibatches of these sizes. It is of no use then.
+
+        Args:
+            examples: of a task.
+            sizes: of minibatches.
+            outputs: numbers that the network is to say of an example.
+
+        Raises:
+            ConfigError: they do not, or what the network says has another shape.
+        """
+        self.policy.train()
+        for size in sizes:
+            (batch,) = examples.batches(torch.arange(size, device=self.device), size)
+            try:
+                said = self.policy(batch.inputs)
+                if not isinstance(said, Tensor) or said.shape != (size, outputs):
+                    found = tuple(said.shape) if isinstance(said, Tensor) else type(said).__name__
+                    raise ConfigError(f"net: of {size} examples {(size, outputs)} numbers are needed, it gives {found}")
+                batch.losses(said).mean().backward()
+            except ConfigError:
+                raise
+            except Exception as error:
+                raise ConfigError(
+                    f"net: it cannot learn from a minibatch of {size} of the {len(examples):,} examples "
+                    f"(--net.batch_size {self.net.batch_size}): {raised(error)}"
+                ) from error
 
     def learn(self, examples: Examples, order: Tensor) -> Seen:
         """Learn once from each example, minibatch after minibatch; the last may be smaller.

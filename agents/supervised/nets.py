@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
+import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from neoteny import configs
 from neoteny.agents.config import STRICT, Width
@@ -186,7 +188,7 @@ class OwnNet(Net):
 
     Attributes:
         network: a function as module:function, called with the shape of an example, the number of outputs and
-            ``settings``.
+            ``settings``. Lazy layers see an example of zeros.
         settings: more of its arguments, by name.
     """
 
@@ -195,7 +197,16 @@ class OwnNet(Net):
 
     def build(self, shape: Sequence[int], outputs: int) -> nn.Module:
         function = configs.find_object("net.network", self.network)
-        network = function(tuple(shape), outputs, **self.settings)
+        try:
+            network = function(tuple(shape), outputs, **self.settings)
+            if isinstance(network, nn.Module) and any(map(is_lazy, network.parameters())):
+                with torch.no_grad():
+                    network.eval()(torch.zeros(1, *shape))
+                network.train()
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"net.network: {self.network!r} makes none: {configs.raised(error)}") from error
         if not isinstance(network, nn.Module):
             raise ConfigError(f"net.network: {self.network!r} gives {type(network).__name__}, no torch.nn.Module")
         return network

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
-
 import numpy as np
 
+from neoteny import configs
 from neoteny.envs.shifts import Array
 
 
@@ -33,8 +32,7 @@ def raised(call: str, error: Exception) -> EnvironmentFault:
     """The fault of an environment whose method ``call`` has raised ``error``."""
     if isinstance(error, EnvironmentFault):
         return error
-    *_, last = traceback.extract_tb(error.__traceback__)
-    fault = EnvironmentFault(f"{call}() raised {type(error).__name__}: {error} ({last.filename}, line {last.lineno})")
+    fault = EnvironmentFault(f"{call}() raised {configs.raised(error)}")
     fault.__cause__ = error
     return fault
 

@@ -188,6 +188,14 @@ def parse_change(value: object) -> Change:
     return configs.build(cls, settings, "change")
 
 
+def _part(value: object) -> Change:
+    """What tasks are mixed of."""
+    name = value.get("change") if isinstance(value, Mapping) else value
+    if name in (ClassIncremental.name, Mixtures.name):
+        raise ConfigError(f"tasks of {name} cannot be mixed, their examples are not the same")
+    return parse_change(value)
+
+
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Mixtures(Change):
     """From each task of another change to its next one in steps: a share of the examples are the next task's already.
@@ -201,7 +209,7 @@ class Mixtures(Change):
 
     name: ClassVar[str] = "mixtures"
 
-    of: Annotated[InstanceOf[Change], BeforeValidator(parse_change)]
+    of: Annotated[InstanceOf[Change], BeforeValidator(_part)]
     stages: PositiveInt = 5
 
     def task(self, data: Data, number: int, seed: int) -> Data:
@@ -209,12 +217,13 @@ class Mixtures(Change):
         one, other = (self.of.task(data, self.of.place(place), seed) for place in (now, now + 1))
         share = stage / self.stages
         x, y = _mixed((one.x, one.y), (other.x, other.y), share, self.rng(now, seed))
-        mixed = one._replace(x=x, y=y)
-        if one.test_x is None or one.test_y is None or other.test_x is None or other.test_y is None:
-            return mixed._replace(test_x=None, test_y=None)
-        tests = ((one.test_x, one.test_y), (other.test_x, other.test_y))
-        x, y = _mixed(*tests, share, self.rng(now, seed))
-        return mixed._replace(test_x=x, test_y=y)
+        test_x = test_y = None
+        if one.test_x is not None and one.test_y is not None and other.test_x is not None and other.test_y is not None:
+            tests = ((one.test_x, one.test_y), (other.test_x, other.test_y))
+            test_x, test_y = _mixed(*tests, share, self.rng(now, seed))
+        if not one.has_classes:
+            y, test_y = standardized(y, test_y)
+        return one._replace(x=x, y=y, test_x=test_x, test_y=test_y)
 
     def label(self, number: int) -> str:
         now, stage = divmod(number, self.stages)
@@ -226,7 +235,7 @@ class Mixtures(Change):
 
     def check(self, data: Data, tasks: int) -> None:
         self.of.check(data, -(-tasks // self.stages) + 1)
-        if isinstance(self.of, (ClassIncremental, Mixtures)):
+        if isinstance(self.of, Mixtures) or self.of.changes_size:
             raise ConfigError(f"change.of: tasks of {self.of.name} cannot be mixed, their examples are not the same")
 
 

@@ -220,6 +220,8 @@ class Npz(Source):
                     raise ConfigError(
                         f"data: {self.file} has no {min(missing)}; it has {', '.join(arrays) or 'nothing'}"
                     )
+                if len(one := {"test_x", "test_y"} & {*arrays}) == 1:
+                    raise ConfigError(f"data: {self.file} has {min(one)} alone; test_x and test_y go together")
                 if {"test_x", "test_y"} <= {*arrays}:
                     return arrays["x"], arrays["y"], arrays["test_x"], arrays["test_y"]
                 return arrays["x"], arrays["y"], None, None
@@ -228,7 +230,8 @@ class Npz(Source):
         except ConfigError:
             raise
         except DAMAGED as error:
-            raise ConfigError(f"data: {self.file}: cannot be read ({' '.join(str(error).split())})") from error
+            why = "it is no .npz archive, or holds objects" if "pickle" in str(error) else " ".join(str(error).split())
+            raise ConfigError(f"data: {self.file}: cannot be read ({why})") from error
 
 
 #: All formats by their name in YAML.

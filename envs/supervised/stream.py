@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import InstanceOf, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from neoteny.configs import ConfigError
+from neoteny.configs import ConfigError, raised
 from neoteny.envs.supervised.change import Change
 from neoteny.envs.supervised.changes import plain
 from neoteny.envs.supervised.data import Data
@@ -69,8 +69,18 @@ class Stream:
         return "accuracy" if self.task(0).has_classes else "r-squared"
 
     def task(self, index: int) -> Data:
-        """The examples of the ``index``-th task."""
-        return self.change.task(self.examples, self.change.place(index), self.tasks_seed)
+        """The examples of the ``index``-th task.
+
+        Raises:
+            ConfigError: the change makes something else, or fails.
+        """
+        number = self.change.place(index)
+        try:
+            return self.change.task(self.examples, number, self.tasks_seed).checked(self.shape, self.outputs)
+        except ConfigError as error:
+            raise ConfigError(f"change: task {number + 1} of {type(self.change).__name__}: {error}") from error
+        except Exception as error:
+            raise ConfigError(f"change: task {number + 1} of {type(self.change).__name__}: {raised(error)}") from error
 
     @cached_property
     def visits(self) -> list[Visit]:

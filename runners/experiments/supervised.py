@@ -77,7 +77,11 @@ class SupervisedExperiment(AnyExperiment):
         own = isinstance(self.net, OwnNet)
         network = {} if own else {"network": configs.class_name(type(self.net), NETS)}
         return {
-            "env": {"fingerprint": self.sequence.fingerprint(), **plain(self.sequence)},
+            "env": {
+                "fingerprint": self.sequence.fingerprint(),
+                "examples": self.sequence.examples.fingerprint(),
+                **plain(self.sequence),
+            },
             "agent": {**network, **plain(self.net)},
             "reg": plain(regs.settings(self.reg)),
             **plain(self.run),
@@ -137,6 +141,7 @@ def compose(
     data = {kind: deep_copy(settings) for kind, (_, settings) in presets.items()}
     names = {kind: name + override(data[kind], kind, overrides) for kind, (name, _) in presets.items() if kind != "net"}
     methods, of_net = regs.split(data["reg"])
+    _check_wanted(names["reg"], of_net.get("network", {}), data["net"])
     data["net"] |= of_net.get("network", {}) | {key: value for key, value in of_net.items() if key == "optimizer"}
     names["net"] = presets["net"][0] + override(data["net"], "net", overrides)
     given = {key: value for key, value in options.items() if value is not None}
@@ -145,6 +150,18 @@ def compose(
     settings = {"data": data["data"], "change": data["change"], "name": env, **given}
     labels = {"env": env + more, "agent": names["net"], "reg": names["reg"]}
     return assemble(settings, data["net"], methods, configs.build(SupervisedRun, run, "--"), labels, "--")
+
+
+def _check_wanted(reg: str, wanted: Mapping[str, Any], net: Mapping[str, Any]) -> None:
+    """Raises:
+    ConfigError: a method is also a network's setting, and this network has none such.
+    """
+    cls, _ = find_net(net)
+    if missing := [key for key in wanted if key not in configs.fields(cls)]:
+        have = [name for name, each in NETS.items() if missing[0] in configs.fields(each)]
+        raise ConfigError(
+            f"--reg: {reg} sets {missing[0]} in the network, which this one has not; --net {' or '.join(have)} has"
+        )
 
 
 def assemble(
@@ -181,7 +198,7 @@ def from_plain(data: Mapping[str, Any]) -> SupervisedExperiment:
     """
     if missing := [group for group in GROUPS if not isinstance(data.get(group), Mapping)]:
         raise ConfigError(f"{missing[0]}: these settings are missing")
-    env = {key: value for key, value in data["env"].items() if key not in ("fingerprint", "score")}
+    env = {key: value for key, value in data["env"].items() if key not in ("fingerprint", "examples", "score")}
     run = {key: value for key, value in data.items() if key not in GROUPS}
     built = configs.build(SupervisedRun, run, "run")
     experiment = assemble(env, data["agent"], data["reg"], built, dict(data["labels"]))

@@ -16,12 +16,15 @@ from neoteny.runners.runs.display import Display
 from neoteny.runners.runs.examples import ExamplesRecorder
 from neoteny.runners.runs.learning import Learning
 
+#: What is drawn in a run, each from a generator of its own; other ones than those of the tasks.
+WEIGHTS, ORDER, DROPOUT = 1, 2, 3
+
 
 class Supervised(Learning):
     """A network learns from the examples of each task in turn.
 
-    The examples of a pass come in an order that depends on the run's seed, the task and the pass alone, so results do
-    not depend on how a task is cut into segments.
+    A network's first weights depend on the run's seed and the task alone, the order of the examples and dropout also on
+    the pass, so results do not depend on how a task is cut into segments.
 
     Args:
         experiment: what to run.
@@ -32,7 +35,20 @@ class Supervised(Learning):
 
     def __init__(self, experiment: SupervisedExperiment):
         self.experiment = experiment
-        self.coverage = experiment.make_learner(0).coverage()
+        learner = experiment.make_learner(0)
+        self.coverage = learner.coverage()
+        self._try_out(learner)
+
+    def _try_out(self, learner: Learner) -> None:
+        """Every size of minibatch once, with a network that is not used further."""
+        stream, most = self.experiment.sequence, self.experiment.net.batch_size
+        tasks = {stream.size(visit.index): visit.index for visit in stream.visits}
+        tried: set[int] = set()
+        for count, index in tasks.items():
+            sizes = {min(count, most), count % most or most} - tried
+            data = stream.task(index)
+            learner.try_out(self._examples(data.x, data.y), sorted(sizes), stream.outputs)
+            tried |= sizes
 
     def notices(self) -> list[str]:
         train = self.experiment.sequence.task(0)
@@ -57,9 +73,8 @@ class Supervised(Learning):
         recorder.begin_segment(segment, learner, train, test, logger)
         first, count = segment.start // len(train), segment.steps // len(train)
         for number in range(first, first + count):
-            entropy = [self.experiment.run.seed, segment.visit.index, number]
-            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))  # for dropout
-            order = np.random.default_rng(entropy).permutation(len(train))
+            torch.manual_seed(self._seed(DROPOUT, segment.visit.index, number))
+            order = np.random.default_rng(self._entropy(ORDER, segment.visit.index, number)).permutation(len(train))
             recorder.begin_pass()
             seen = learner.learn(train, torch.from_numpy(order))
             recorder.end_pass(seen, last=number == first + count - 1)
@@ -71,11 +86,17 @@ class Supervised(Learning):
         run = self.experiment.run
         if learner is None or (run.fresh and segment.start == 0):
             before = sum(earlier.steps for earlier in self.experiment.segments[: segment.index])
-            learner = self.experiment.make_learner(segment.seed(run.seed))
+            learner = self.experiment.make_learner(self._seed(WEIGHTS, segment.visit.index))
             learner.num_timesteps = before
         elif segment.start == 0:
             learner.on_switch()
         return learner
+
+    def _entropy(self, what: int, *place: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence([self.experiment.run.seed, *place], spawn_key=(what,))
+
+    def _seed(self, what: int, *place: int) -> int:
+        return int(self._entropy(what, *place).generate_state(1)[0])
 
     def _examples(self, x: Array, y: Array) -> Examples:
         device = self.experiment.device

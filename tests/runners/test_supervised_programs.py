@@ -89,7 +89,10 @@ def test_the_experiment_of_make_supervised_is_planned() -> None:
         (["--net.hiden", "[3]"], "net.hiden: there is no such setting"),
         (["--change.share", "2"], "change.share: input should be less than or equal to 1, got 2"),
         (["--reg", "spectral", "--reg.actor.strength", "0"], "there is no actor and no critic"),
-        (["--net", "cnn", "--reg", "crelu"], "net.crelu: there is no such setting"),
+        (
+            ["--net", "cnn", "--reg", "crelu"],
+            "--reg: crelu sets crelu in the network, which this one has not; --net mlp",
+        ),
         (["--data", "fashion-mnist", "--data.folder", "nowhere"], "apt-get install dataset-fashion-mnist"),
         (["--change", "class-incremental", "--num-tasks", "10"], "10 classes make 9 tasks"),
         (["--num-tasks", "0"], "--num-tasks: input should be greater than 0, got 0"),

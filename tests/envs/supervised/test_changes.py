@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -150,8 +151,15 @@ def test_mixtures_go_from_one_task_to_the_next() -> None:
         assert not (before & ~now).any()  # what is the next task's stays so
         before = now
     assert change.label(6) == "permuted labels #2 and 50% of permuted labels #3"
-    with pytest.raises(ConfigError, match="cannot be mixed"):
-        make("mixtures", of="class-incremental").check(data, 3)
+    for name in ("class-incremental", "mixtures"):
+        with pytest.raises(ConfigError, match=f"change.of: tasks of {name} cannot be mixed"):
+            make("mixtures", of=name)
+
+
+def test_numbers_that_are_mixed_have_variance_1_too() -> None:
+    stream = Stream(data=Digits(samples=300), change=make("mixtures", of="random-teachers"), num_tasks=6, epochs=1)
+    for index in range(6):
+        assert stream.task(index).y.std() == pytest.approx(1, abs=1e-4)
 
 
 def test_numbers_as_targets_have_no_labels_to_change() -> None:
@@ -176,3 +184,46 @@ def test_a_fingerprint_tells_tasks_apart() -> None:
     assert len({stream(), *(stream(**more) for more in others)}) == 5
     with pytest.raises(ConfigError, match="there is no such setting"):
         make("random-labels", shares=0.5)
+
+
+class Own(Change):
+    """Somebody's, which does ``what`` with the inputs."""
+
+    name = "own"
+    what = staticmethod(lambda x: x)
+
+    def task(self, data: Data, number: int, seed: int) -> Data:
+        return data._replace(x=type(self).what(data.x))
+
+
+def of(what: Callable[[np.ndarray], np.ndarray]) -> Stream:
+    own = type("Own", (Own,), {"what": staticmethod(what)})
+    return Stream(data=Digits(samples=40), change=own(), num_tasks=3, epochs=1)
+
+
+def test_what_a_change_of_ones_own_may_make() -> None:
+    stream = of(lambda x: x[..., ::-1].astype(np.float64))
+    found = stream.task(1).x
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, stream.examples.x[..., ::-1])
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (lambda x: x[:, :, 1:], r"x has the shape \(40, 1, 7, 8\) and y \(40,\); \(n, 1, 8, 8\) and \(n,\) are needed"),
+        (lambda x: x[1:], r"x has the shape \(39, 1, 8, 8\)"),
+        (lambda x: x["a"], r"IndexError: .*test_changes.py, line \d+\)"),
+    ],
+)
+def test_what_a_change_of_ones_own_may_not_make(what: Callable[[np.ndarray], np.ndarray], said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"change: task 2 of Own: {said}"):
+        of(what).task(1)
+
+
+@pytest.mark.parametrize("y", [np.full(40, 10), np.full(40, -1), np.zeros((40, 1), int)])
+def test_classes_of_a_change_of_ones_own(y: np.ndarray) -> None:
+    data = Digits(samples=40).load(0)
+    with pytest.raises(ConfigError, match=r"y has others than the classes 0 to 9|and y \(40, 1\)"):
+        data._replace(y=y).checked(data.x.shape[1:], 10)

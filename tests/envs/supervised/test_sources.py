@@ -187,7 +187,11 @@ def test_whatever_the_damage_it_is_an_error_of_ours(kind: str, seed: int, idx_fo
         ({"test_x": PIXELS[:4], "test_y": LABELS[:3]}, "test_x has the shape"),
         ({"test_x": PIXELS[:4] * np.nan, "test_y": LABELS[:4]}, "test_x has entries that are not finite numbers"),
         ({"y": np.full(20, np.inf)}, "y has entries that are not finite numbers"),
-        ({"y": LABELS.astype(str)}, "y has entries that are not finite numbers"),
+        ({"y": LABELS.astype(str)}, "y is of <U3; numbers are needed, of classes too"),
+        ({"y": np.eye(10, dtype=int)[LABELS]}, r"y has one-hot rows; classes are needed, \(n\): y.argmax"),
+        ({"x": np.zeros((20, 6, 6, 3))}, r"channels come first: x.transpose\(0, 3, 1, 2\)"),
+        ({"x": PIXELS * 1e305}, "x has numbers that are too large"),
+        ({"test_x": PIXELS[:4]}, "has test_x alone; test_x and test_y go together"),
         ({"x": PIXELS[:0], "y": LABELS[:0]}, "x has the shape"),
         ({"y": LABELS[:, None, None]}, "x has the shape"),
     ],
@@ -197,3 +201,23 @@ def test_arrays_that_are_no_examples(arrays: dict[str, np.ndarray], said: str, t
     np.savez(tmp_path / "a.npz", **{"x": PIXELS, "y": LABELS} | arrays)
     with pytest.raises(ConfigError, match=said):
         Npz(file=str(tmp_path / "a.npz")).load(0)
+
+
+def test_classes_in_a_column_are_classes(tmp_path: Path) -> None:
+    """As Keras has them."""
+    np.savez(tmp_path / "a.npz", x=PIXELS, y=LABELS[:, None], test_x=PIXELS[:4], test_y=LABELS[:4, None])
+    np.savez(tmp_path / "b.npz", x=PIXELS, y=LABELS, test_x=PIXELS[:4], test_y=LABELS[:4])
+    one, other = (Npz(file=str(tmp_path / name)).load(0) for name in ("a.npz", "b.npz"))
+    assert one.has_classes
+    assert one.fingerprint() == other.fingerprint()
+
+
+def test_small_differences_of_large_numbers_are_kept(tmp_path: Path) -> None:
+    """Such as those of times in seconds, which float32 has not; and what does not differ stays 0."""
+    x = np.stack([1.7e9 + 5 * np.arange(200), np.full(200, 0.1)], 1)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(200) % 2)
+    found = Npz(file=str(tmp_path / "a.npz")).load(0).x
+    steps = np.diff(found[:, 0])
+    assert len(np.unique(found[:, 0])) == 200
+    assert steps == pytest.approx(np.full(199, 5 / x[:, 0].std()), rel=1e-3)
+    assert (found[:, 1] == 0).all()

@@ -48,7 +48,7 @@ def independent(penalty: Penalty) -> list[tuple[float, float]]:
     pictures = digits.images[train].astype(np.float32)
     chosen = np.sort(np.random.default_rng([0, 0]).permutation(len(pictures))[:SAMPLES])
     x = torch.tensor((pictures[chosen] - pictures[chosen].mean()) / pictures[chosen].std())
-    torch.manual_seed(int(np.random.SeedSequence([SEED, 0, 0]).generate_state(1)[0] >> 1))
+    torch.manual_seed(int(np.random.SeedSequence([SEED, 0], spawn_key=(1,)).generate_state(1)[0]))
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     first = [parameter.detach().clone() for parameter in network.parameters()]
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
@@ -61,7 +61,8 @@ def independent(penalty: Penalty) -> list[tuple[float, float]]:
         labels = torch.tensor(y)
         for epoch in range(EPOCHS):
             losses = []
-            order = torch.tensor(np.random.default_rng([SEED, task, epoch]).permutation(SAMPLES))
+            drawn = np.random.default_rng(np.random.SeedSequence([SEED, task, epoch], spawn_key=(2,)))
+            order = torch.tensor(drawn.permutation(SAMPLES))
             for batch in order.split(BATCH):
                 loss = functional.cross_entropy(network(x[batch]), labels[batch])
                 optimizer.zero_grad()

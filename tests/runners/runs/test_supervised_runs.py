@@ -12,6 +12,9 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from thinning import some
 
+from neoteny.agents.supervised import Examples, Learner
+from neoteny.agents.supervised.learner import Seen
+from neoteny.envs.supervised.sources import _load
 from neoteny.plasticity import ShrinkAndPerturb
 from neoteny.runners import continual_supervised, doctor
 from neoteny.runners.experiments import parse
@@ -135,9 +138,44 @@ def test_the_same_command_again_learns_nothing_and_a_longer_one_goes_on(tmp_path
     assert continual_supervised.main([*argv, "--num-tasks", "4", "--threads", "2"]) == 2
 
 
-def test_results_do_not_depend_on_segments(tmp_path: Path) -> None:
-    argv, whole = command(tmp_path / "whole", *NETS["vit"])
-    _, cut = command(tmp_path / "cut", *NETS["vit"])
+def test_a_longer_run_is_refused_with_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", x=rng.random((40, 5)), y=np.arange(40) % 4)
+    argv, folder = command(tmp_path, *NETS["mlp"], "--data", str(tmp_path / "mine.npz"), "--data.samples", "20")
+    assert continual_supervised.main(argv) == 0
+    before = rows(folder, "tasks.csv"), (folder / "config.yaml").read_bytes()
+    np.savez(tmp_path / "mine.npz", x=rng.random((40, 5)), y=np.arange(40) % 4)
+    _load.cache_clear()
+    assert continual_supervised.main([*argv, "--num-tasks", "4"]) == 2
+    assert "holds a run of other settings: env.examples" in capsys.readouterr().err
+    assert (rows(folder, "tasks.csv"), (folder / "config.yaml").read_bytes()) == before
+
+
+def test_the_order_of_examples_is_not_that_in_which_labels_were_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the run's seed that of the tasks, a pass must not go through the changed labels first."""
+    orders, learn = [], Learner.learn
+
+    def recorded(self: Learner, examples: Examples, order: torch.Tensor) -> Seen:
+        orders.append(order.numpy())
+        return learn(self, examples, order)
+
+    monkeypatch.setattr(Learner, "learn", recorded)
+    share = ["--data.samples", "256", "--change.share", "0.25", "--num-tasks", "3"]
+    argv, _ = command(tmp_path, *NETS["mlp"], *share)
+    assert continual_supervised.main(argv) == 0
+    stream = parse(argv, program=SUPERVISED)[0].sequence
+    assert len(orders) == 18
+    for number, order in enumerate(orders):
+        changed = stream.task(number // 6).y != stream.examples.y
+        assert changed[order[:64]].sum() == pytest.approx(changed.sum() / 4, abs=14)  # four standard deviations
+
+
+@pytest.mark.parametrize("options", [NETS["vit"], [*NETS["mlp"], "--fresh"]], ids=["vit", "mlp, fresh"])
+def test_results_do_not_depend_on_segments(options: list[str], tmp_path: Path) -> None:
+    argv, whole = command(tmp_path / "whole", *options)
+    _, cut = command(tmp_path / "cut", *options)
     assert continual_supervised.main([*argv, "--segment-steps", "100000"]) == 0
     assert continual_supervised.main([*argv, "--out", str(tmp_path / "cut")]) == 0
     assert rows(whole, "tasks.csv") == rows(cut, "tasks.csv")
