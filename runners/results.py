@@ -18,6 +18,7 @@ from neoteny.configs import ConfigError
 from neoteny.runners import attribution
 from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.reports import Environment, Section, plot
+from neoteny.runners.reports.causes import causes
 from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.flat import read_flat, read_trials
 from neoteny.runners.reports.sensitivity import sensitivity
@@ -46,8 +47,8 @@ def of_tasks(file: Path) -> Iterator[Path]:
         if picture.exists() or (len(runs) > 1 and tasks > 1):
             plot(runs, picture, name, section.env.headline)
             yield picture
-        if swept := sensitivity(section.env):
-            yield from save(swept, file.parent, name)[:1]
+        for drawn in filter(None, (sensitivity(section.env), causes(section.attributed))):
+            yield from save(drawn, file.parent, name)[:1]
     table = file.with_name(f"table{suffix}.md")
     table.write_text("\n\n".join(text) + "\n")
     yield table

@@ -90,14 +90,18 @@ def _of_run(env: Environment, run: Run) -> Iterator[tuple[int, Attributed]]:
         yield task, Attributed(title, 1, measure, areas, attribution)
 
 
+def of_most(found: list[Attributed]) -> list[Attributed]:
+    """Those of several runs of a method together; where there are none, all."""
+    return [each for each in found if each.runs > 1] or found
+
+
 def overview(found: list[Attributed]) -> list[dict[str, Cell]]:
     """A row for each switch: what was reached as it is and with everything fresh, and the share of each intervention.
 
     Where there are several runs of a method, of all of them together.
     """
-    together = [each for each in found if each.runs > 1] or found
     rows: list[dict[str, Cell]] = []
-    for each in together:
+    for each in of_most(found):
         areas = each.attribution.areas
         row: dict[str, Cell] = {"agents": each.title}
         row |= {name: estimate(*areas[name]) for name in ("nothing", "everything")}
@@ -106,17 +110,17 @@ def overview(found: list[Attributed]) -> list[dict[str, Cell]]:
 
 
 def causes(found: list[Attributed]) -> Figure | None:
-    """Shares of the gap, a panel for each switch; where there is no gap, what was reached."""
+    """Shares of the gap, a panel for each switch; where there is no gap, what was reached. The table has each run too."""
     if not found:
         return None
-    panels = [panel for each in found for panel in _panels(each)]
+    panels = [panel for each in of_most(found) for panel in _panels(each)]
     rows: list[dict[str, Cell]] = []
     for each in found:
         for name, area in each.attribution.areas.items():
             share = each.attribution.shares.get(name)
             row: dict[str, Cell] = {"run": each.title, "fresh": name, f"mean {in_words(each.measure)}": estimate(*area)}
             rows.append(row | {"share of the gap": "—" if share is None else estimate(*share)})
-    says = [line for each in found for line in each.says]
+    says = [line for each in of_most(found) for line in each.says]
     return Figure("attribution", "Why: attribution", HOW, panels, says=says, table=rows)
 
 
