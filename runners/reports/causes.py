@@ -110,7 +110,7 @@ def overview(found: list[Attributed]) -> list[dict[str, Cell]]:
 
 
 def causes(found: list[Attributed]) -> Figure | None:
-    """Shares of the gap, a panel for each switch; where there is no gap, what was reached. The table has each run too."""
+    """Shares of the gap, a panel for each switch; where there is no gap, what was reached. The table has all runs."""
     if not found:
         return None
     panels = [panel for each in of_most(found) for panel in _panels(each)]
