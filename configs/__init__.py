@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -66,7 +67,25 @@ def find_class(setting: str, name: str, known: Mapping[str, type], base: type) -
     found = find_object(setting, name)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{setting}: {name!r} is no subclass of {base.__module__}.{base.__name__}")
+    if dataclasses.is_dataclass(base) and (wrong := _not_settings(found, base)):
+        raise ConfigError(f"{setting}: {name!r} {wrong}")
     return found
+
+
+def _not_settings(cls: type, base: type) -> str:
+    """What somebody's dataclass, derived from ``base``, says that would not be heard, in words."""
+    for each in cls.__mro__[: cls.__mro__.index(base)]:
+        said, decorated = each.__dict__, "__dataclass_fields__" in each.__dict__
+        annotated = [name for name, hint in inspect.get_annotations(each).items() if "ClassVar" not in str(hint)]
+        if annotated and not decorated:
+            return f"has {', '.join(annotated)} as if they were settings, which takes @dataclass above the class"
+        inherited = {*fields(each)} - {*annotated}
+        if lost := [name for name in said if name in inherited and not callable(said[name])]:
+            return f"sets {lost[0]} without a type, which makes no default of it: {lost[0]}: ... = {said[lost[0]]!r}"
+        own = getattr(said.get("__init__"), "__code__", None)
+        if own is not None and own.co_filename == getattr(sys.modules.get(each.__module__), "__file__", None):
+            return "has an __init__, which is not called: settings are fields of a @dataclass, setup() begins the rest"
+    return ""
 
 
 def import_from_here() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,26 @@ from gymnasium.vector.utils import batch_space
 
 from neoteny.configs import ConfigError
 from neoteny.envs.backends import Backend, Step, check_alike, make_backend, overlooked, why_not_rendered
-from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite
+from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite, raised
 from neoteny.envs.info import everywhere
 from neoteny.envs.interface import Interface
 from neoteny.envs.shifts import Array
 from neoteny.envs.spaces import SharedSpaces
 from neoteny.envs.tally import Tally
-from neoteny.envs.tasks import Segment, TaskSequence, Visit
+from neoteny.envs.tasks import Segment, Task, TaskSequence, Visit
 
 log = logging.getLogger("neoteny.envs")
+
+
+@contextmanager
+def _one_of(task: Task, render_mode: str | None) -> Iterator[Backend]:
+    """One environment of a task, to be looked at."""
+    backend = make_backend(task, 1, 0, render_mode=render_mode)
+    yield backend
+    try:
+        backend.close()
+    except Exception as error:
+        raise raised("close", error) from error
 
 
 def shared_spaces(
@@ -43,12 +54,14 @@ def shared_spaces(
         if task in seen:
             continue
         seen.append(task)
-        with closing(make_backend(task, 1, 0, render_mode=render_mode)) as backend:
+        with _one_of(task, render_mode) as backend:
             for index in (0, max(1, last)):
                 rng = Visit(index, task).rng(sequence.seed)
                 interface = Interface(task, backend, 1, rng, np.random.default_rng(0), run_seed, min(index, last))
                 names.append(task.env)
                 found.append((interface.observation_space, interface.action_space))
+                if interface.observation_space.shape == ():
+                    raise ConfigError(f"env: {task.env}: observations need a dimension, such as (1,); theirs has none")
             if complaint := overlooked(task, backend):
                 complaints.append(complaint)
     shared = SharedSpaces.of(names, found, len(sequence.tasks) if sequence.switches == "task-id" else 0)
@@ -243,6 +256,15 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
                 f"the observations have the shape {observations.shape[1:]}, their space has {needed}"
             )
         return self._checked("observation", self._interface.observe(observations))
+
+    def checked_reward(self, rewards: Array) -> Array:
+        """Rewards as an agent takes them, in float32.
+
+        Raises:
+            EnvironmentFault: one is too large for that.
+        """
+        with self._placing():
+            return self._checked("reward", rewards)
 
     def _checked(self, name: str, values: Array) -> Array:
         if not self._finite[name](values):

@@ -10,7 +10,7 @@ from functools import cache
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
-from neoteny.configs import ConfigError, suggestion
+from neoteny.configs import ConfigError, raised, suggestion
 from neoteny.envs.backends.atari import AtariBackend, check_alike, is_atari, settings
 from neoteny.envs.backends.base import Backend, Step
 from neoteny.envs.backends.faults import EnvironmentFault
@@ -173,12 +173,13 @@ def make_backend(
         return MissionBackend(made, task) if task.mission in ("shown", "blank") else made
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(extras.explain(task.env, error)) from error
-    except (TypeError, AssertionError, ValueError, gym.error.Error) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except (ConfigError, EnvironmentFault):
+        raise
+    except Exception as error:
         where = (
             f"kwargs: {task.env} cannot be made with {task.kwargs}"
             if task.kwargs
             else f"env: {task.env} cannot be made"
         )
-        raise ConfigError(f"{where}: {error}") from error
+        plain = isinstance(error, (TypeError, AssertionError, ValueError, gym.error.Error))
+        raise ConfigError(f"{where}: {error if plain else raised(error)}") from error

@@ -47,8 +47,8 @@ class Callbacks(CallbackList):
 
     def _on_step(self) -> bool:
         for name, callback in self.by_name.items():
-            if not callback.on_step():
-                raise StoppedByCallback(f"{name} returned False at {self.num_timesteps:,} environment steps")
+            if not (said := callback.on_step()):
+                raise StoppedByCallback(f"{name} returned {said} at {self.num_timesteps:,} environment steps")
         return True
 
 

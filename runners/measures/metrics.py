@@ -52,6 +52,18 @@ def find_metric(name: str) -> Metric:
 
 
 def measure(agent: Attached, more: Iterable[str] = ()) -> dict[str, float]:
-    """Every metric's numbers, those of ``more`` included, as ``metric/number``."""
-    metrics = METRICS | {(metric := find_metric(name)).__name__: metric for name in more}
-    return {f"{group}/{name}": value for group, metric in metrics.items() for name, value in metric(agent).items()}
+    """Every metric's numbers, those of ``more`` included, as ``metric/number``.
+
+    Raises:
+        ConfigError: one of ``more`` gives no numbers by name, or raises an error.
+    """
+    found = {f"{group}/{name}": value for group, metric in METRICS.items() for name, value in metric(agent).items()}
+    for name in more:
+        metric = find_metric(name)
+        try:
+            found |= {f"{metric.__name__}/{key}": float(value) for key, value in metric(agent).items()}
+        except Exception as error:
+            raise configs.ConfigError(
+                f"metrics: {name}: numbers by name are expected of it, called with the agent: {configs.raised(error)}"
+            ) from error
+    return found
