@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,12 @@ log = logging.getLogger("neoteny.envs")
 def _one_of(task: Task, render_mode: str | None) -> Iterator[Backend]:
     """One environment of a task, to be looked at."""
     backend = make_backend(task, 1, 0, render_mode=render_mode)
-    yield backend
+    try:
+        yield backend
+    except BaseException:
+        with suppress(Exception):
+            backend.close()
+        raise
     try:
         backend.close()
     except Exception as error:
