@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -65,7 +66,7 @@ def shared_spaces(
                 interface = Interface(task, backend, 1, rng, np.random.default_rng(0), run_seed, min(index, last))
                 names.append(task.env)
                 found.append((interface.observation_space, interface.action_space))
-                if interface.observation_space.shape == ():
+                if isinstance(interface.observation_space, Box) and interface.observation_space.shape == ():
                     raise ConfigError(f"env: {task.env}: observations need a dimension, such as (1,); theirs has none")
             if complaint := overlooked(task, backend):
                 complaints.append(complaint)

@@ -7,8 +7,6 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-import neoteny
-
 #: What the numbers of a run may depend on, and what a bug report should name.
 PARTS = (
     *("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "minigrid", "ale-py", "envpool"),
@@ -18,7 +16,7 @@ PARTS = (
 
 def versions() -> dict[str, str]:
     """The version of each part by its name; of those that are installed."""
-    found = {"neoteny": neoteny.__version__ + commit(), "python": platform.python_version()}
+    found = {"neoteny": metadata.version("neoteny") + commit(), "python": platform.python_version()}
     for part in PARTS:
         try:
             found[part] = metadata.version(part)
@@ -29,7 +27,7 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """In a checkout its commit, as ``" (1a2b3c4d5e6f)"``, with ``-dirty`` if files have been changed since."""
-    root = Path(neoteny.__file__).parents[1]
+    root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return ""
     asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

@@ -97,7 +97,7 @@ def test_in_loss_is_the_loss_term(name: str, norm: str, penalty: Penalty, monkey
     expected, states = oracle(name, norm, penalty, monkeypatch)
     ours = trained(name, norm, joining("in-loss", penalty))
     assert ours._n_updates == expected._n_updates > 0
-    assert distance(ours, expected) < 1e-6
+    assert distance(ours, expected) < 4e-6  # 2e-6 with AVX2
     for key, method in ours.methods.items():
         its = states[key].state()
         for part, mine in method.state().items():
