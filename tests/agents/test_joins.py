@@ -87,6 +87,10 @@ def distance(one: BaseAlgorithm, other: BaseAlgorithm) -> float:
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
+#: What rounding comes to in the updates here: 2e-6 with AVX2, less with AVX-512.
+CLOSE = 4e-6
+
+
 def joining(joins: str, penalty: Penalty) -> Penalty:
     return type(penalty)(strength=penalty.strength, joins=joins)
 
@@ -97,14 +101,14 @@ def test_in_loss_is_the_loss_term(name: str, norm: str, penalty: Penalty, monkey
     expected, states = oracle(name, norm, penalty, monkeypatch)
     ours = trained(name, norm, joining("in-loss", penalty))
     assert ours._n_updates == expected._n_updates > 0
-    assert distance(ours, expected) < 4e-6  # 2e-6 with AVX2
+    assert distance(ours, expected) < CLOSE
     for key, method in ours.methods.items():
         its = states[key].state()
         for part, mine in method.state().items():
             if part.startswith(("sigma", "tracker")):  # vectors may differ in their signs
                 torch.testing.assert_close(mine, its[part], rtol=1e-4, atol=1e-4)
     after = distance(trained(name, norm, penalty), expected)
-    assert after > 1e-4 if norm == "clipped" else after < 1e-6
+    assert after > 1e-4 if norm == "clipped" else after < CLOSE
     assert distance(trained(name, norm, None), expected) > 1e-4
 
 
