@@ -11,7 +11,6 @@ import difflib
 import importlib
 import inspect
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+
+from neoteny.configs.yaml_text import dump_value as dump_value
+from neoteny.configs.yaml_text import dump_yaml as dump_yaml
+from neoteny.configs.yaml_text import parse_yaml as parse_yaml
 
 FOLDER = Path(__file__).parent
 
@@ -74,7 +77,7 @@ def find_class(setting: str, name: str, known: Mapping[str, type], base: type) -
 
 def _not_settings(cls: type, base: type) -> str:
     """What somebody's dataclass, derived from ``base``, says that would not be heard, in words."""
-    for each in cls.__mro__[: cls.__mro__.index(base)]:
+    for each in (each for each in cls.__mro__ if issubclass(each, base) and each is not base):
         said, decorated = each.__dict__, "__dataclass_fields__" in each.__dict__
         annotated = [name for name, hint in inspect.get_annotations(each).items() if "ClassVar" not in str(hint)]
         if annotated and not decorated:
@@ -86,6 +89,12 @@ def _not_settings(cls: type, base: type) -> str:
         if own is not None and own.co_filename == getattr(sys.modules.get(each.__module__), "__file__", None):
             return "has an __init__, which is not called: settings are fields of a @dataclass, setup() begins the rest"
     return ""
+
+
+def raised(error: BaseException) -> str:
+    """An error that somebody's code has raised, in words: of which kind, what it says, and where."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}, line {last.lineno})"
 
 
 def import_from_here() -> None:
@@ -129,83 +138,6 @@ def class_name(cls: type, known: Mapping[str, type]) -> str:
 def names(kind: str) -> list[str]:
     """The presets of ``kind`` (``envs``, ``agents``, ``regs``), by name."""
     return sorted(path.stem for path in (FOLDER / kind).glob("*.yaml"))
-
-
-class _Loader(yaml.SafeLoader):
-    """``1e5`` and ``2.5e6`` are whole numbers and ``1e-3`` is a real one, where YAML 1.1 has three strings.
-
-    There are mappings, lists, texts, numbers, true, false and null. Dates are texts.
-    """
-
-
-def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
-    """``1:30`` is no 90."""
-    return str(node.value) if ":" in node.value else int(loader.construct_yaml_int(node))
-
-
-def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float | str:
-    if ":" in node.value:
-        return str(node.value)
-    value = loader.construct_yaml_float(node)
-    return int(value) if "e" in node.value.lower() and value.is_integer() else value
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that :class:`_Loader` would take for numbers."""
-
-
-_OTHERS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "binary", "set", "omap", "pairs"))
-_Loader.yaml_constructors = {tag: made for tag, made in _Loader.yaml_constructors.items() if tag not in _OTHERS}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, text) for tag, text in found if tag not in _OTHERS]
-    for first, found in _Loader.yaml_implicit_resolvers.items()
-}
-_EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$")
-for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
-_Loader.add_constructor("tag:yaml.org,2002:float", _number)
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
-
-#: A YAML text may hold so many values; anchors can make a short one endless.
-VALUES = 1_000_000
-
-
-def raised(error: BaseException) -> str:
-    """An error that somebody's code has raised, in words: of which kind, what it says, and where."""
-    *_, last = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}, line {last.lineno})"
-
-
-def parse_yaml(text: str) -> Any:
-    """What a YAML text says.
-
-    Raises:
-        yaml.YAMLError, ValueError: it is not YAML, or too much of it.
-    """
-    try:
-        data = yaml.load(text, _Loader)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    except (LookupError, AttributeError, TypeError) as error:  # of PyYAML, over `!!bool x`
-        raise ValueError("a tag has a value that is not of its kind") from error
-    waiting, count = [data], 0
-    while waiting:
-        value = waiting.pop()
-        count += 1
-        if count > VALUES:
-            raise ValueError(f"it holds more than {VALUES:,} values, or an anchor that holds itself")
-        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return data
-
-
-def dump_yaml(data: Any) -> str:
-    """Plain data as YAML, which :func:`parse_yaml` reads as the same data."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def dump_value(value: Any) -> str:
-    """A value on one line, as YAML: what is given on a command line for it."""
-    return yaml.dump([value], Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=10**9)[1:-2]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -63,8 +63,7 @@ class ContinualVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         segment = self.vector.segment
         observations, rewards, terminated, truncated, info = self.vector.step(self._actions)
-        with np.errstate(over="ignore"):
-            rewards = self.vector.checked_reward(rewards.astype(np.float32, copy=False))
+        rewards = rewards.astype(np.float32, copy=False)
         if "final_obs" not in info:
             return observations, rewards, terminated, self._nothing
         infos = self._nothing.copy()

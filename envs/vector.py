@@ -5,75 +5,24 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from neoteny.configs import ConfigError
-from neoteny.envs.backends import Backend, Step, check_alike, make_backend, overlooked, why_not_rendered
-from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite, raised
+from neoteny.envs.backends import Backend, Step, make_backend, why_not_rendered
+from neoteny.envs.backends.faults import EnvironmentFault, FiniteCheck, not_finite
 from neoteny.envs.info import everywhere
 from neoteny.envs.interface import Interface
+from neoteny.envs.sharing import shared_spaces
 from neoteny.envs.shifts import Array
-from neoteny.envs.spaces import SharedSpaces
 from neoteny.envs.tally import Tally
-from neoteny.envs.tasks import Segment, Task, TaskSequence, Visit
+from neoteny.envs.tasks import Segment, TaskSequence
 
 log = logging.getLogger("neoteny.envs")
-
-
-@contextmanager
-def _one_of(task: Task, render_mode: str | None) -> Iterator[Backend]:
-    """One environment of a task, to be looked at."""
-    backend = make_backend(task, 1, 0, render_mode=render_mode)
-    try:
-        yield backend
-    except BaseException:
-        with suppress(Exception):
-            backend.close()
-        raise
-    try:
-        backend.close()
-    except Exception as error:
-        raise raised("close", error) from error
-
-
-def shared_spaces(
-    sequence: TaskSequence, run_seed: int = 0, render_mode: str | None = None
-) -> tuple[SharedSpaces, list[str]]:
-    """The shared spaces of all tasks of ``sequence``, and complaints of what agents need and do not see.
-
-    One environment of each task is created, so that errors are found before the run starts. The spaces of two visits to
-    each task are used, since a shift's random draw may change the space: the first and the last of the sequence.
-
-    Raises:
-        ConfigError: a task cannot be created, a shift does not fit, or the spaces cannot be shared.
-    """
-    check_alike(sequence.tasks)
-    names, found, seen, complaints = [], [], [], []
-    last = (sequence.length or 2) - 1
-    for task in sequence.tasks:
-        if task in seen:
-            continue
-        seen.append(task)
-        with _one_of(task, render_mode) as backend:
-            for index in (0, max(1, last)):
-                rng = Visit(index, task).rng(sequence.seed)
-                interface = Interface(task, backend, 1, rng, np.random.default_rng(0), run_seed, min(index, last))
-                names.append(task.env)
-                found.append((interface.observation_space, interface.action_space))
-                if isinstance(interface.observation_space, Box) and interface.observation_space.shape == ():
-                    raise ConfigError(f"env: {task.env}: observations need a dimension, such as (1,); theirs has none")
-            if complaint := overlooked(task, backend):
-                complaints.append(complaint)
-    shared = SharedSpaces.of(names, found, len(sequence.tasks) if sequence.switches == "task-id" else 0)
-    for task, (_, action) in zip(seen, found[::2], strict=True):
-        shared.act(action, task.noop)
-    return shared, complaints
 
 
 class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
@@ -226,7 +175,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
         self._stepping = True
         step = self._backend.step(interface.act(actions))
         terminated, truncated = step.terminated, step.truncated
-        rewards = self._checked("reward", interface.reward(step.rewards))
+        rewards = self._checked_rewards(interface.reward(step.rewards))
         self.tally.add(step, rewards)
         self._stepping = False
         self.steps_left -= self._pace
@@ -263,14 +212,14 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
             )
         return self._checked("observation", self._interface.observe(observations))
 
-    def checked_reward(self, rewards: Array) -> Array:
-        """Rewards as an agent takes them, in float32.
-
-        Raises:
-            EnvironmentFault: one is too large for that.
-        """
-        with self._placing():
-            return self._checked("reward", rewards)
+    def _checked_rewards(self, rewards: Array) -> Array:
+        """Rewards that float32 can hold, in which agents take them."""
+        with np.errstate(over="ignore"):
+            narrow = rewards.astype(np.float32, copy=False)
+        if not self._finite["reward"](narrow):
+            fine = np.isfinite(rewards).all()
+            raise not_finite("reward as float32", narrow) if fine else not_finite("reward", rewards)
+        return rewards
 
     def _checked(self, name: str, values: Array) -> Array:
         if not self._finite[name](values):

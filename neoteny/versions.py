@@ -16,13 +16,17 @@ PARTS = (
 
 def versions() -> dict[str, str]:
     """The version of each part by its name; of those that are installed."""
-    found = {"neoteny": metadata.version("neoteny") + commit(), "python": platform.python_version()}
-    for part in PARTS:
-        try:
-            found[part] = metadata.version(part)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {part: _version(part) for part in PARTS}
+    own = {"neoteny": _version("neoteny") + commit(), "python": platform.python_version()}
+    return {part: version for part, version in (own | found).items() if version}
+
+
+def _version(part: str) -> str:
+    """Of an installed package; nothing, if it is none, as in a checkout that is used without installing it."""
+    try:
+        return metadata.version(part)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def commit() -> str:

@@ -179,20 +179,23 @@ def parse_change(value: object) -> Change:
     """
     if isinstance(value, Change):
         return value
+    cls, settings = _found(value)
+    return configs.build(cls, settings, "change")
+
+
+def _found(value: object) -> tuple[type[Change], dict[str, Any]]:
     given = {"change": value} if isinstance(value, str) else value
     if not isinstance(given, Mapping):
         raise ConfigError(
             f"a change is a name ({', '.join(CHANGES)}) or a mapping with the key 'change', got {value!r}"
         )
-    cls, settings = find_change(given)
-    return configs.build(cls, settings, "change")
+    return find_change(given)
 
 
-def _part(value: object) -> Change:
-    """What tasks are mixed of."""
-    name = value.get("change") if isinstance(value, Mapping) else value
-    if name in (ClassIncremental.name, Mixtures.name):
-        raise ConfigError(f"tasks of {name} cannot be mixed, their examples are not the same")
+def _to_be_mixed(value: object) -> Change:
+    cls = type(value) if isinstance(value, Change) else _found(value)[0]
+    if cls.changes_size or issubclass(cls, Mixtures):
+        raise ConfigError(f"tasks of {cls.name} cannot be mixed, their examples are not the same")
     return parse_change(value)
 
 
@@ -209,7 +212,7 @@ class Mixtures(Change):
 
     name: ClassVar[str] = "mixtures"
 
-    of: Annotated[InstanceOf[Change], BeforeValidator(_part)]
+    of: Annotated[InstanceOf[Change], BeforeValidator(_to_be_mixed)]
     stages: PositiveInt = 5
 
     def task(self, data: Data, number: int, seed: int) -> Data:
@@ -235,8 +238,6 @@ class Mixtures(Change):
 
     def check(self, data: Data, tasks: int) -> None:
         self.of.check(data, -(-tasks // self.stages) + 1)
-        if isinstance(self.of, Mixtures) or self.of.changes_size:
-            raise ConfigError(f"change.of: tasks of {self.of.name} cannot be mixed, their examples are not the same")
 
 
 def _mixed(

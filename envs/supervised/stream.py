@@ -53,6 +53,11 @@ class Stream:
         """All examples, as they are before any change."""
         return self.data.load(self.tasks_seed)
 
+    @cached_property
+    def of_examples(self) -> str:
+        """A hash of all examples."""
+        return self.examples.fingerprint()
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of an input."""
@@ -74,9 +79,9 @@ class Stream:
         Raises:
             ConfigError: the change makes something else, or fails.
         """
-        number = self.change.place(index)
+        number, examples = self.change.place(index), self.examples
         try:
-            return self.change.task(self.examples, number, self.tasks_seed).checked(self.shape, self.outputs)
+            return self.change.task(examples, number, self.tasks_seed).checked(self.shape, self.outputs)
         except ConfigError as error:
             raise ConfigError(f"change: task {number + 1} of {type(self.change).__name__}: {error}") from error
         except Exception as error:
@@ -105,7 +110,7 @@ class Stream:
 
     def fingerprint(self) -> str:
         """A hash of all that defines the benchmark: examples, change, budgets, seed. The name is not included."""
-        parts = [self.examples.fingerprint(), plain(self.change), self.num_tasks, self.epochs, self.tasks_seed]
+        parts = [self.of_examples, plain(self.change), self.num_tasks, self.epochs, self.tasks_seed]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def plain(self) -> dict[str, Any]:

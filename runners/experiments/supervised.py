@@ -79,7 +79,7 @@ class SupervisedExperiment(AnyExperiment):
         return {
             "env": {
                 "fingerprint": self.sequence.fingerprint(),
-                "examples": self.sequence.examples.fingerprint(),
+                "examples": self.sequence.of_examples,
                 **plain(self.sequence),
             },
             "agent": {**network, **plain(self.net)},

@@ -44,6 +44,13 @@ class Fine(Nothing):
     name: ClassVar[str] = "fine"
     more: float = 2.0
 
+class Mixin:
+    shared: int = 3
+
+@dataclass(kw_only=True, eq=False)
+class Mixed(Mixin, Method):
+    name: ClassVar[str] = "mixed"
+
 def tensor(agent):
     return {"x": torch.tensor(2.0), "yes": True, "nan": float("nan")}
 
@@ -127,7 +134,7 @@ def test_methods_whose_settings_would_not_be_heard(name: str, said: str, capsys:
     assert (code, f"reg.method: 'own_code:{name}' {said}" in error) == (2, True), error
 
 
-@pytest.mark.parametrize("name", ["Nothing", "Fine"])
+@pytest.mark.parametrize("name", ["Nothing", "Fine", "Mixed"])
 def test_methods_that_are_as_they_should_be(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--reg", f"own_code:{name}")[0] == 0
 

@@ -109,3 +109,12 @@ def test_an_installed_copy_has_no_commit_of_the_folder_around_it(tmp_path: Path)
     code = "import neoteny.versions as v; print(repr(v.commit()), v.__file__)"
     found = subprocess.run([sys.executable, "-c", code], cwd=packages, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["''", str(packages / "neoteny/versions.py")]
+
+
+def test_a_checkout_need_not_be_installed(tmp_path: Path) -> None:
+    """Its packages may be there without its own metadata: then it has its commit alone."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from neoteny.versions import versions; print(versions())"
+    found = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in found.stdout
+    assert "'python'" in found.stdout
+    assert commit().strip() in found.stdout
