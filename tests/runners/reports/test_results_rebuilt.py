@@ -107,7 +107,9 @@ def test_attributions_that_are_kept_are_those_of_their_runs_together(tmp_path: P
     assert kept.equals(pandas.read_csv(RESULTS / "plasticity" / "trials.csv"))
     assert {str(tmp_path / "kept" / "table.md")} <= {*results.rebuild(tmp_path / "kept")}
     text = (tmp_path / "kept" / "table.md").read_text().partition("## Why: attribution")[2]
-    names, _, cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")][:3]
+    names, _, cells = [
+        line.strip("| ").split(" | ") for line in text.partition("##")[0].splitlines() if line[:1] == "|"
+    ]
     found = dict(zip(names, cells, strict=True))
     assert found["agents"] == "“none”, 3 runs, task 7"
     means = kept.groupby(["intervention", "seed"])["return_mean"].mean().groupby("intervention").mean()

@@ -102,6 +102,8 @@ def test_the_commit_is_that_of_the_checkout() -> None:
 def test_an_installed_copy_has_no_commit_of_the_folder_around_it(tmp_path: Path) -> None:
     """A user's environment is often a folder of a project of their own, with its own commits."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    somebody = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", tmp_path, *somebody, "commit", "-q", "--allow-empty", "-m", "mine"], check=True)
     packages = tmp_path / "env"
     (packages / "neoteny").mkdir(parents=True)
     for file in ("__init__.py", "versions.py"):
