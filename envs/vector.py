@@ -238,7 +238,7 @@ class ContinualVectorEnv(VectorEnv[Array, Array, Array]):
     def _where(self, index: int | None) -> str:
         visit = self.segment.visit
         now = self.segment.start + self.segment.steps - self.steps_left + self._pace * self._stepping
-        place = f"task {visit.index} ({visit.label})"
+        place = f"task {visit.index + 1} ({visit.label})"
         if index is None:
             return f"{place}, step {now}"
         own = self.tally.lengths[index] + self._stepping

@@ -59,10 +59,17 @@ class Penalty(Method):
         """Add λ·∇R(θ) to the gradients. The default uses autograd; subclasses use a closed form where there is one.
 
         A closed form adds to ``part.grad`` of the :meth:`live_parts`.
+
+        Raises:
+            TypeError: :meth:`value` is no scalar that depends on weights.
         """
         if parameters := list({id(p): p for part in self.live_parts() for p in part.parameters}.values()):
             with torch.enable_grad():
                 value = self.value()
+            if not (isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad):
+                got = f"a tensor of {[*value.shape]}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                got += " without a gradient" * (isinstance(value, Tensor) and not value.requires_grad)
+                raise TypeError(f"{type(self).__name__}.value(): a scalar that depends on weights is needed, got {got}")
             gradients = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
             torch._foreach_add_(gradients_of(parameters), gradients, alpha=self.strength)
 

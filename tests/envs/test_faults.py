@@ -70,7 +70,7 @@ def test_a_fault_is_found_in_its_step_and_named(way: str, backend: str, seed: in
     assert run(env) == 10 + AT
     index = broken(env)
     place = (
-        f"task 1 ({env.segments[1].visit.label}), environment {index}, step {AT * COUNT}, step {AT} of its episode: "
+        f"task 2 ({env.segments[1].visit.label}), environment {index}, step {AT * COUNT}, step {AT} of its episode: "
     )
     assert str(env.fault).startswith(place + FOUND[way])  # type: ignore[attr-defined]
     assert env.fault.index == index  # type: ignore[attr-defined]
@@ -111,7 +111,7 @@ def test_the_first_observation_of_a_later_episode_is_checked() -> None:
 
     env = ContinualVectorEnv(TaskSequence((Task(ID, 4000, shifts=(Late(),)),)), COUNT)
     assert run(env) == 60
-    assert f"task 0 ({ID} late #1), environment 0, step {60 * COUNT}, step 0 of its episode" in str(env.fault)  # type: ignore[attr-defined]
+    assert f"task 1 ({ID} late #1), environment 0, step {60 * COUNT}, step 0 of its episode" in str(env.fault)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("make", [PPO, DQN])

@@ -134,3 +134,26 @@ def test_penalty_without_a_closed_form_is_differentiated():
     module.requires_grad_(False)
     penalty.before_step()
     assert module.weight.grad.tolist() == [[3, -15]]
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (lambda weight: (weight**2).sum(0), r"a tensor of \[2\]"),
+        (lambda weight: 1.0, "a float"),
+        (lambda weight: weight.detach().sum(), r"a tensor of \[\] without a gradient"),
+    ],
+)
+def test_a_value_that_is_no_scalar_of_the_weights_names_its_method(value: Any, got: str):
+    @dataclass(kw_only=True, eq=False)
+    class Mistaken(Penalty):
+        def value(self) -> Tensor:
+            return value(self.layers[0].weight)
+
+    module = nn.Linear(2, 1)
+    penalty = Mistaken(strength=0.5, heads="include")
+    penalty.attach(module, torch.optim.SGD(module.parameters(), lr=1.0))
+    with pytest.raises(
+        TypeError, match=rf"Mistaken\.value\(\): a scalar that depends on weights is needed, got {got}$"
+    ):
+        penalty.before_step()

@@ -157,7 +157,7 @@ def test_what_counts_as_a_number(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("env", "code", "said"),
     [
-        ("Large", 1, "an environment has broken: task 0 (own_code:Large-v0), environment 0"),
+        ("Large", 1, "an environment has broken: task 1 (own_code:Large-v0), environment 0"),
         ("NoFile", 2, "env: own_code:NoFile-v0 cannot be made: FileNotFoundError: [Errno 2] No such file"),
         ("NoKey", 2, "env: own_code:NoKey-v0 cannot be made: KeyError: 'level' ("),
         ("Unclosed", 1, "close() raised AttributeError"),

@@ -14,7 +14,7 @@ tasks:
   - {{env: "broken_env:Broken-v0", steps: 256, backend: {backend}, kwargs: {{real: {real}}}}}
   - {{env: "broken_env:Broken-v0", steps: 2048, backend: {backend}, kwargs: {{real: {real}, way: {way}, at: 45}}}}
 """
-PLACE = "task 1 (broken_env:Broken-v0 way {way} at 45), environment 0, step 90, step 45 of its episode: "
+PLACE = "task 2 (broken_env:Broken-v0 way {way} at 45), environment 0, step 90, step 45 of its episode: "
 SMALL = ["--reg", "none", "--agent.num_envs", "2", "--agent.network.hidden", "[8]"]
 AGENTS = {
     "ppo": ["--agent", "ppo", "--agent.n_steps", "64", "--agent.batch_size", "64"],
