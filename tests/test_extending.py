@@ -4,14 +4,13 @@ import ast
 import csv
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked import forked
 from safetensors import safe_open
-from thinning import some
+from thinning import one_in
 
 from neoteny.__main__ import COMMANDS
 from neoteny.runners import continual_rl, sweep
@@ -40,9 +39,9 @@ def examples(tmp_path, monkeypatch):
 
 def run(*command: str) -> str:
     """What ``python <command>`` prints, run as a user would from the working directory."""
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, printed, errors = forked(*command)
+    assert code == 0, errors
+    return printed
 
 
 def train(*argv: str) -> str:
@@ -82,7 +81,7 @@ def test_the_map_leads_to_every_example_and_to_files_that_are_there():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", some(COMMAND_LINES, *COMMAND_LINES[::2]))
+@pytest.mark.parametrize("line", one_in(4, COMMAND_LINES))
 def test_a_command_of_the_page_runs(line, examples):
     """Each, on budgets of a few hundred steps."""
     program, *argv = shlex.split(line)[1:]

@@ -35,8 +35,8 @@ REPLAY = SMALL | {"learning_starts": 50, "train_freq": 1, "gamma": 0.0}
     ("algorithm", "env", "steps", "settings"),
     [
         (PPO, lambda: IdentityEnv(4), 1500, ROLLOUTS),
-        pytest.param(PPO, lambda: IdentityEnvMultiDiscrete(3), 3000, ROLLOUTS, marks=pytest.mark.slow),
-        pytest.param(zoo.A2C, lambda: IdentityEnv(4), 2000, SMALL | {"gamma": 0.5}, marks=pytest.mark.slow),
+        pytest.param(PPO, lambda: IdentityEnvMultiDiscrete(3), 3000, ROLLOUTS, marks=pytest.mark.full),
+        pytest.param(zoo.A2C, lambda: IdentityEnv(4), 2000, SMALL | {"gamma": 0.5}, marks=pytest.mark.full),
         (DQN, lambda: IdentityEnv(4), 800, REPLAY | EXPLORING),
         pytest.param(SAC, lambda: IdentityEnvBox(eps=0.5), 800, REPLAY, marks=pytest.mark.slow),
     ],
@@ -56,16 +56,13 @@ def test_identity(
     assert score > 90
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "reg"),
     [
         (Network(), Spectral()),
-        pytest.param(
-            Network(hidden=(64, 64), layer_norm=True),
-            None,
-            marks=pytest.mark.full,
-        ),
+        (Network(hidden=(64, 64), layer_norm=True), None),
     ],
     ids=["default-spectral", "norm-plain"],
 )
@@ -91,7 +88,7 @@ def test_minigrid_empty_is_solved(network: Network, reg: Method | None) -> None:
     [
         pytest.param("dqn-control", "CartPole-v1", 60_000, 400, marks=pytest.mark.full),
         ("ppo-control", "CartPole-v1", 80_000, 450),
-        ("sac-control", "Pendulum-v1", 10_000, -250),
+        pytest.param("sac-control", "Pendulum-v1", 10_000, -250, marks=pytest.mark.full),
     ],
 )
 def test_control_is_learned_with_the_settings_that_users_get(
@@ -117,7 +114,7 @@ def test_control_is_learned_with_the_settings_that_users_get(
     ("preset", "env_id", "steps", "random", "reached"),
     [
         ("ppo-minatar", "MinAtar/Breakout-v1", 30_720, 0.6, 1.8),
-        ("ppo-mujoco", "InvertedPendulum-v5", 24_576, 8, 100),
+        pytest.param("ppo-mujoco", "InvertedPendulum-v5", 24_576, 8, 100, marks=pytest.mark.full),
     ],
 )
 def test_ppo_learns_an_easy_task_of_each_family(

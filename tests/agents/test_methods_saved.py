@@ -12,6 +12,7 @@ import torch
 from agent_zoo import difference, learned_state
 from method_witness import CASES, Act, agent, go_on, silence, watch
 from method_zoo import make, parts
+from thinning import one_in
 
 from neoteny.plasticity import METHODS, Compose
 from neoteny.plasticity.projections import SpectralNorm, WeightClipping
@@ -25,7 +26,7 @@ def learning(agent: Any) -> list[bool]:
     return [p.requires_grad for p in agent.policy.parameters()]
 
 
-@pytest.mark.parametrize("name", [*METHODS, *COMPOSED])
+@pytest.mark.parametrize("name", one_in(2, [*METHODS, *COMPOSED]))
 @every_case
 def test_saved_and_loaded_it_goes_on_bit_for_bit(case: str, name: str, tmp_path: Path) -> None:
     """Through a switch and further updates, from the same data: networks, optimizers and methods."""
@@ -73,7 +74,7 @@ PAIRS = ["l2+spectral-norm", "spectral+redo", "redo+weight-clipping", "continual
          "parseval+shrink-and-perturb", "l2-init+plasticity-injection"]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", one_in(2, PAIRS))
 @every_case
 def test_two_composed_are_the_two_attached_in_that_order(case: str, name: str) -> None:
     """And act as both: each changes something, and a projection that comes last holds after every update."""

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
+from thinning import some
 from torch import nn
 
 from neoteny import agents
@@ -83,7 +84,7 @@ def check(agent: Continual, heads: set[str]) -> None:
     assert {layer.name for method in agent.methods.values() for layer in method.layers} & linear == linear - heads
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", some([*SIZES], "64 actions", "one of each"))
 @pytest.mark.parametrize(
     ("algorithm", "heads", "discrete"),
     [(a, heads[i], not i) for a, heads in ALGORITHMS.items() for i in (0, 1) if heads[i]],

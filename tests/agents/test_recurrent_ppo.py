@@ -17,7 +17,7 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
-from thinning import some
+from thinning import one_in, some
 from torch import nn
 
 from neoteny import configs
@@ -183,7 +183,7 @@ def test_batches_hold_no_padding_and_clear_what_an_episode_begins_without() -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reg", [None, Spectral(strength=1e-3)], ids=["plain", "spectral"])
+@pytest.mark.parametrize("reg", some({"plain": None, "spectral": Spectral(strength=1e-3)}, "spectral"))
 @pytest.mark.parametrize("critic", some([*CRITICS], "own"))
 def test_it_recalls_what_it_saw(critic: str, reg: Method | None) -> None:
     """Without memory half the episodes are won."""
@@ -250,7 +250,7 @@ UNITS = ("continual-backprop", "layer-reset", "redo", "self-normalized-resets")
 PLASTIC = [name for name in configs.names("regs") if "method" in configs.load("regs", name)[1]]
 
 
-@pytest.mark.parametrize("name", configs.names("regs"))
+@pytest.mark.parametrize("name", one_in(4, configs.names("regs")))
 def test_every_preset_trains_with_it(name: str, tmp_path: Path) -> None:
     """In a run, with a switch."""
     (tmp_path / "tiny.yaml").write_text("tasks: [{env: CartPole-v1, steps: 128}]\ncycles: 2")

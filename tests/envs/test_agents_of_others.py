@@ -49,7 +49,7 @@ class Tasks(BaseCallback):
     ("make", "count", "settings"),
     [
         (sb3.PPO, COUNT, {"n_steps": 125, "batch_size": 250, "n_epochs": 2}),
-        (sb3.DQN, 1, {"train_freq": 20}),
+        pytest.param(sb3.DQN, 1, {"train_freq": 20}, marks=pytest.mark.full),
         pytest.param(sb3_contrib.TRPO, COUNT, {"n_steps": 125, "batch_size": 250}, marks=pytest.mark.full),
         pytest.param(
             sb3_contrib.QRDQN,

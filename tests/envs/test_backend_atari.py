@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import ale_py
@@ -96,16 +95,10 @@ def play_beside_replays(kind: str, game: str, steps: int) -> tuple[list[int], se
     return scores, seen
 
 
-#: Those that are played long; `make full` plays more, and for longer.
-GAMES, STEPS = (
-    (("SpaceInvaders", "BeamRider", "MsPacman"), 10_000) if "FULL" in os.environ else (("SpaceInvaders",), 4000)
-)
-
-
 @each_kind
 @pytest.mark.parametrize(("game", "steps", "lives"), [
     ("SpaceInvaders", 700, 3), ("MsPacman", 800, 3), ("Breakout", 400, 5),
-    *(pytest.param(game, STEPS, 3, marks=pytest.mark.slow) for game in GAMES),
+    *(pytest.param(game, 10_000, 3, marks=pytest.mark.full) for game in ("SpaceInvaders", "BeamRider", "MsPacman")),
 ])  # fmt: skip
 def test_whole_games_are_those_of_a_plain_emulator(kind: str, game: str, steps: int, lives: int) -> None:
     scores, seen = play_beside_replays(kind, game, steps)

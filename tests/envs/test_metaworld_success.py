@@ -45,6 +45,7 @@ def successes(visit: int, policy: Policy, episodes: int) -> list[bool]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("EXPERTS" not in os.environ, reason="takes minutes; make experts runs it")
 @pytest.mark.parametrize("visit", VISITS, ids=[CW10.tasks[visit].env for visit in VISITS])
 def test_experts_succeed_and_random_actions_do_not(visit: int) -> None:
     name = CW10.tasks[visit].env.removeprefix("Meta-World/")

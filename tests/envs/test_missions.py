@@ -257,7 +257,6 @@ def play(env: str, backend: str, blank: bool, episodes: int = 300, num_envs: int
             "BabyAI-GoToLocal-v0",
         ],
         "MiniGrid-Fetch-5x5-N2-v0",
-        "BabyAI-GoToLocal-v0",
     ),
 )
 def test_the_words_say_what_pays_in_both_backends_alike(env: str) -> None:

@@ -18,7 +18,15 @@ PRESETS = configs.names("envs")
 SLOW, AGAIN = "cw10", "cw20"
 ONE = pytest.mark.full
 #: What is left to `make full`: others of the same kind are checked.
-LEFT = ("atari-modes-freeway", "atari-modes-spaceinvaders", "atari-seq", "dmc-dog")
+LEFT = (
+    "atari-modes-freeway",
+    "atari-modes-spaceinvaders",
+    "atari-seq",
+    "dmc-dog",
+    "dmc-quadruped",
+    "dmc-walker",
+    "vizdoom-seq",
+)
 LONG = pytest.mark.skipif("EXPERTS" not in os.environ, reason="takes a minute and a half; make experts runs it")
 FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen", "vizdoom"}
 

@@ -9,6 +9,7 @@ import sb3_contrib
 import torch
 from method_zoo import PENALTIES
 from network_zoo import NETWORKS, Case, normal
+from thinning import one_in
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -54,7 +55,7 @@ def test_exactly_these_matrices_are_acted_on(case: Case) -> None:
     assert coverage.keys() == {*case.acted_on, *case.heads, *case.others}
 
 
-@every_network
+@pytest.mark.parametrize("case", one_in(3, NETWORKS))
 def test_a_large_strength_brings_each_of_them_to_one(case: Case) -> None:
     torch.manual_seed(0)
     network, generator = case.make(), torch.Generator().manual_seed(1)

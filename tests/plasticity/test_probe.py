@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from thinning import some
 from torch import Tensor, nn
 
 from neoteny.plasticity import probe as probing
@@ -176,7 +177,16 @@ def normalized() -> Split:
 
 
 @pytest.mark.parametrize(
-    ("make", "shape"), [(convolutional, (2, 10, 10)), (recurrent, (6, 5)), (normalized, (INPUTS,))]
+    ("make", "shape"),
+    some(
+        {
+            "convolutional": (convolutional, (2, 10, 10)),
+            "recurrent": (recurrent, (6, 5)),
+            "normalized": (normalized, (INPUTS,)),
+        },
+        "convolutional",
+        "normalized",
+    ),
 )
 def test_other_networks(make: Any, shape: tuple[int, ...]) -> None:
     seen = torch.randn(64, *shape, generator=torch.Generator().manual_seed(0))

@@ -83,7 +83,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-@pytest.mark.parametrize("agent", some([*AGENTS], "ppo", "qrdqn"))
+@pytest.mark.parametrize("agent", some([*AGENTS], "ppo"))
 def test_nothing_is_what_the_run_did_and_everything_what_a_fresh_one_does(agent, make_run, capsys):
     run = make_run(agent)
     before = contents(run)
@@ -165,6 +165,7 @@ def test_stopped_and_gone_on_with_gives_the_same(run, make_run, monkeypatch, cap
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("agent", ["qrdqn"])
 def test_side_by_side_gives_the_same(agent, make_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")

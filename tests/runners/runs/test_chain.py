@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from thinning import some
 
 from neoteny.agents import PPO
 from neoteny.runners import continual_rl
@@ -62,7 +63,7 @@ def die_at(monkeypatch, step: int) -> None:
     monkeypatch.setattr(Recorder, "_on_rollout_end", end)
 
 
-@pytest.mark.parametrize("fresh", [[], ["--fresh"]], ids=["live", "fresh"])
+@pytest.mark.parametrize("fresh", some({"live": [], "fresh": ["--fresh"]}, "live"))
 def test_killed_and_resumed_gives_the_same_numbers(command, monkeypatch, fresh):
     argv, whole = command("whole", *fresh)
     assert continual_rl.main(argv) == 0

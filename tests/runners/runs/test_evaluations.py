@@ -79,7 +79,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-@pytest.mark.parametrize("case", some([*CASES], "dqn", "recurrent-ppo", "ppo, fresh"))
+@pytest.mark.parametrize("case", some([*CASES], "dqn", "ppo, fresh"))
 def test_training_is_the_same_without(case: str, tmp_path: Path) -> None:
     argv, plain = command(tmp_path, case, "plain")
     assert continual_rl.main(argv) == 0
@@ -134,7 +134,7 @@ def test_killed_at_any_moment(case: str, tmp_path: Path, monkeypatch: pytest.Mon
         assert rows(resumed, table) == rows(whole, table)
 
 
-@pytest.mark.parametrize("case", some([*CASES], "ppo, fresh", "quantiles"))
+@pytest.mark.parametrize("case", some([*CASES], "ppo, fresh"))
 def test_the_program_python_and_the_run_agree(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """To the digit: of the last agent, and of one that was kept."""
     argv, folder = command(tmp_path, case, "runs", *ALL, "--keep-agents")

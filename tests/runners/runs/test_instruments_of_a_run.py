@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from thinning import some
 
 from neoteny.runners import continual_rl
 from neoteny.runners.experiments import parse
@@ -67,7 +68,7 @@ def test_a_run_without_instruments_learns_the_same(run, agent):
         assert all(key.partition("/")[0] in GROUPS or key in COLUMNS or key.startswith("switch_") for key in more)
 
 
-@pytest.mark.parametrize("agent", [PPO, DQN], ids=["ppo", "dqn"])
+@pytest.mark.parametrize("agent", some({"ppo": [PPO], "dqn": [DQN]}, "ppo"))
 def test_what_is_logged_of_each_task(run, agent):
     folder = run("runs", *agent)
     tasks, progress = rows(folder, "tasks.csv"), rows(folder, "progress.csv")
@@ -107,7 +108,10 @@ def test_instruments_may_be_others_when_a_run_goes_on(run, capsys):
     assert "--instruments: none: it cannot stand beside others, got none units" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("steps", "looks"), [(2048, 2), (10240, 10), (15360, 8), (40960, 10)])
+@pytest.mark.parametrize(
+    ("steps", "looks"),
+    some({"short": (2048, 2), "ten": (10240, 10), "odd": (15360, 8), "long": (40960, 10)}, "short", "odd"),
+)
 def test_looks_are_spread_over_a_task_and_its_end_is_one(run, monkeypatch, steps, looks):
     """With looks that cost nothing, of 2, 10, 15 and 40 stretches of 1,024 steps."""
     monkeypatch.setattr(schedule, "LOOK", 0.0)

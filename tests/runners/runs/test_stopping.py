@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from nothing_lost import ON_POLICY, PROGRAM, SMALL, command
+from thinning import some
 
 from neoteny.runners.runs.lock import Lock
 
@@ -69,7 +70,9 @@ def long_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]
     process.kill()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), some({"told": (signal.SIGTERM, 143), "interrupted": (signal.SIGINT, 130)}, "told")
+)
 def test_a_run_that_is_told_to_stop(number: int, code: int, long_run: tuple[subprocess.Popen[str], list[str]]) -> None:
     process, _ = long_run
     process.send_signal(number)

@@ -311,6 +311,7 @@ def test_a_range_has_its_ends() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_real_search_that_is_killed(tmp_path: Path) -> None:
     """Networks on examples, the driver killed when its first runs have begun: no trial is lost, all is as without."""
     words = "--data digits --change random-labels --net mlp --reg l2 --num-tasks 2 --epochs 2 --data.samples 64".split()
