@@ -61,7 +61,7 @@ class SupervisedExperiment(AnyExperiment):
         reg: a plasticity method, or None.
         run: how it is run.
         labels: what tasks (``env``), network (``agent``) and method (``reg``) are called, overrides included: the run
-            folder's path.
+            folder's path; and apart what the tasks are of, ``data`` and ``change``.
     """
 
     sequence: Stream
@@ -149,6 +149,7 @@ def compose(
     env = f"{names['data']}-{names['change']}"
     settings = {"data": data["data"], "change": data["change"], "name": env, **given}
     labels = {"env": env + more, "agent": names["net"], "reg": names["reg"]}
+    labels |= {"data": names["data"], "change": names["change"]}
     return assemble(settings, data["net"], methods, configs.build(SupervisedRun, run, "--"), labels, "--")
 
 

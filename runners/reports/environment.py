@@ -17,6 +17,7 @@ from neoteny.runners.reports.plots import short_names
 from neoteny.runners.reports.reference import reference_of, references
 from neoteny.runners.reports.scores import Runs, Scores
 from neoteny.runners.reports.sources import Run, as_rows, find
+from neoteny.runners.reports.wording import in_its_words
 
 #: Curves that are shown at first, beside those of fresh agents.
 SHOWN = 6
@@ -70,7 +71,7 @@ class Environment:
     @cached_property
     def called(self) -> dict[str, str]:
         """What methods are called."""
-        return short_names(self.methods, self.fresh)
+        return in_its_words(short_names(self.methods, self.fresh), self.headline)
 
     @cached_property
     def tasks(self) -> list[str]:

@@ -18,6 +18,7 @@ from neoteny.runners.dashboards import plain_numbers
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.reference import references
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
+from neoteny.runners.reports.wording import in_its_words
 
 #: Of more methods than this the curves could not be told apart.
 CURVES = 6
@@ -35,6 +36,7 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
     Fresh agents that others are compared with are black and dashed, or black.
     """
     fresh = references(runs)
+    called = in_its_words(short_names([*runs], fresh), measure)
     many = len(runs) > CURVES
     height = 1.2 + 0.27 * len(runs) if many else 4
     panels = {f"{measure}_mean": f"mean {in_words(measure)}"}
@@ -44,7 +46,8 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
         1, len(panels), figsize=(5.5 * len(panels), height), layout="constrained", sharey=many, squeeze=False
     )
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
-        (dots if many else curves)(axis, {name: scores(seeds, column) for name, seeds in runs.items()}, label, fresh)
+        methods = {called[name]: scores(seeds, column) for name, seeds in runs.items()}
+        (dots if many else curves)(axis, methods, label, [called[name] for name in fresh])
         axis.grid(alpha=0.25)
         if column == NORM:
             (axis.set_xscale if many else axis.set_yscale)("log")
@@ -73,7 +76,6 @@ def short_names(names: Sequence[str], fresh: Sequence[str] = ()) -> dict[str, st
 
 def curves(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str] = ()) -> None:
     """A line per method, with a band for the 95 % interval of its mean over seeds."""
-    called = short_names([*methods], fresh)
     for number, (name, values) in enumerate(methods.items()):
         x = np.arange(1, values.shape[1] + 1)
         color, style = ("black", "--") if name in fresh else (f"C{number}", "-")
@@ -81,7 +83,7 @@ def curves(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[s
             low, high = np.array([interval(values[:, task])[1:] for task in range(len(x))]).T
             axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
         marks = {"marker": MARKS[number // 10 % len(MARKS)], "markersize": 3.5 if number < 10 else 6}
-        axis.plot(x, values.mean(0), style, color=color, linewidth=2.2, label=called[name], **marks)  # type: ignore[arg-type]
+        axis.plot(x, values.mean(0), style, color=color, linewidth=2.2, label=name, **marks)  # type: ignore[arg-type]
     axis.set(xlabel="task", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -95,4 +97,4 @@ def dots(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str
         axis.plot([low, high], [-number] * 2, color=color, linewidth=2)
         axis.plot(middle, -number, "o", color=color, markersize=6)
     axis.set(xlabel=label)
-    axis.set_yticks(-np.arange(len(methods)), list(short_names([*methods], fresh).values()))
+    axis.set_yticks(-np.arange(len(methods)), [*methods])

@@ -18,6 +18,7 @@ from neoteny.runners.reports.figures import Figure
 from neoteny.runners.reports.kept import kept
 from neoteny.runners.reports.learning import learned, learning_curves
 from neoteny.runners.reports.sensitivity import sensitivity
+from neoteny.runners.reports.wording import in_its_words
 
 #: What is not there: key, title and why.
 ABSENT = {
@@ -97,11 +98,12 @@ class Section:
         }
         if env.headline in OF_EXAMPLES:
             made = {key: figure for key, figure in made.items() if key not in OF_AGENTS}
-        return [figure or Figure(key, *ABSENT[key]) for key, figure in made.items()]
+        found = [figure or Figure(key, *ABSENT[key]) for key, figure in made.items()]
+        return in_its_words(found, env.headline)
 
     @cached_property
     def answers(self) -> list[Answer]:
         of = {figure.key: figure for figure in self.figures if figure.panels}
         found = answers(self.env, self.comparison, self.drifts, self.attributed, of.get("correlates"))
         left_out = {*OF_AGENTS} - {figure.key for figure in self.figures}
-        return [answer for answer in found if answer.key not in left_out]
+        return in_its_words([answer for answer in found if answer.key not in left_out], self.env.headline)

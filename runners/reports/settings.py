@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from neoteny.runners.runs.folder import MAY_DIFFER
 
 #: Settings in which runs of one method may differ without being other runs.
 OF_RUN = ("seed", *MAY_DIFFER)
+#: Settings in a label that the command has without their kind.
+OPTIONS = ("steps_per_task", "epochs", "tasks_seed")
 
 
 def flat(data: Any, prefix: str = "") -> dict[str, str]:
@@ -98,24 +101,35 @@ def methods(env: Environment) -> list[dict[str, Cell]]:
 
 def command(runs: list[Run]) -> str:
     """The command that its settings' labels name; empty where they are not there."""
-    labels = runs[0].settings.get("labels")
-    if not isinstance(labels, Mapping) or not {"env", "agent", "reg"} <= labels.keys():
+    settings = runs[0].settings
+    env, labels = settings.get("env"), settings.get("labels")
+    if not isinstance(env, Mapping) or not isinstance(labels, Mapping) or not (chosen := _chosen(env, labels)):
         return ""
-    words = ["python runners/sweep.py"]
-    for kind in ("env", "agent", "reg"):
-        name, *settings = re.split(r",(?=[A-Za-z_.]+=)", str(labels[kind]))
-        words.append(f"--{kind} {name}")
-        for setting in settings:
-            key, _, value = setting.partition("=")
-            words.append(
-                f"--steps-per-task {value}" if (kind, key) == ("env", "steps_per_task") else f"--{kind}.{key} {value}"
-            )
-    env = runs[0].settings.get("env")
-    if isinstance(env, Mapping) and env.get("num_tasks"):
-        words.append(f"--num-tasks {env['num_tasks']}")
-    words += ["--fresh"] * bool(runs[0].settings.get("fresh"))
-    words += ["--evaluate-all"] * bool(runs[0].settings.get("evaluate_all"))
-    return " ".join([*words, f"--seeds {spans([run.seed for run in runs])}"])
+    words = ["python", "runners/sweep.py"]
+    for kind, called in chosen.items():
+        name, *others = re.split(r",(?=[\w.-]+=)", called)
+        words += [f"--{kind}", name] if name else []
+        for each in others:
+            key, _, value = each.partition("=")
+            words += [f"--{key.replace('_', '-')}" if key in OPTIONS else f"--{kind}.{key}", value]
+    words += ["--num-tasks", str(env["num_tasks"])] if env.get("num_tasks") else []
+    words += ["--fresh"] * bool(settings.get("fresh"))
+    words += ["--evaluate-all"] * bool(settings.get("evaluate_all"))
+    seeds = sorted({run.seed for run in runs})
+    words += ["--seeds", spans(seeds)] if len(seeds) > 1 else ["--seed", str(seeds[0])]
+    return shlex.join(words)
+
+
+def _chosen(env: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, str]:
+    """What was chosen, by kind, with its settings; nothing, if the labels do not say it all."""
+    kinds = ("data", "change", "agent", "reg") if "data" in env else ("env", "agent", "reg")
+    if not {"env", *kinds} <= labels.keys():
+        return {}
+    names = {kind: str(labels[kind]) for kind in kinds}
+    if "data" not in names:
+        return names
+    options = str(labels["env"]).removeprefix(f"{names['data']}-{names['change']}")
+    return {"data": names["data"], "change": names["change"] + options, "net": names["agent"], "reg": names["reg"]}
 
 
 def differing(env: Environment) -> list[dict[str, Cell]]:

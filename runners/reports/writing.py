@@ -15,6 +15,7 @@ from neoteny.runners.reports.section import Section
 from neoteny.runners.reports.sources import as_rows
 from neoteny.runners.reports.tables import solved_table, transfer_table, write_rows
 from neoteny.runners.reports.task_tables import about_means, sections
+from neoteny.runners.reports.wording import in_its_words
 
 #: Where a section's figures are, in its folder.
 FIGURES = "figures"
@@ -59,7 +60,7 @@ def markdown(section: Section, command: str, solved_at: float | None = None) -> 
                 f"## {name}: solved (a {in_words(headline)} of {solved_at} at the end)",
                 solved_table(seeds, solved_at, headline),
             ]
-    return "\n\n".join(text) + "\n"
+    return in_its_words("\n\n".join(text) + "\n", headline)
 
 
 def write(section: Section, folder: Path, command: str, solved_at: float | None = None) -> list[Path]:
@@ -72,9 +73,10 @@ def write(section: Section, folder: Path, command: str, solved_at: float | None 
     figures = folder / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(markdown(section, command, solved_at))
-    plot(env.rows, folder / "returns.png", env.name, env.headline)
+    picture = folder / ("returns.png" if env.headline == "return" else f"{env.headline}.png")
+    plot(env.rows, picture, env.name, env.headline)
     write_rows(env.rows, folder / "tasks.csv")
-    files = [folder / "table.md", folder / "returns.png", folder / "tasks.csv"]
+    files = [folder / "table.md", picture, folder / "tasks.csv"]
     if trials := {Place(run.method, run.seed, at): rows for run in env.all for at, rows in run.trials.items()}:
         write_trials(trials, folder / "trials.csv")
         files.append(folder / "trials.csv")

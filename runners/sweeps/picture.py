@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from neoteny.runners.measures import in_words
 from neoteny.runners.reports.plots import CURVES, NORM, curves, plain_numbers
+from neoteny.runners.reports.wording import in_its_words
 from neoteny.runners.sweeps.explanation import Attributed, Explanation, sentences
 
 #: What bars are called, in place of the interventions' names.
@@ -42,9 +43,10 @@ def draw(this: Explanation, title: str, file: Path) -> None:
     panels = 1 + this.has_norms + (this.attributed is not None)
     figure, (axes,) = plt.subplots(1, panels, figsize=(max(7, 4.6 * panels), 4), layout="constrained", squeeze=False)
     following = iter(axes)
-    fresh = ["fresh agents"]
+    called = {name: in_its_words(name, this.measure) for name in this.runs}
+    fresh = [in_its_words("fresh agents", this.measure)]
     axis = next(following)
-    curves(axis, {name: this.values(name) for name in this.runs}, f"mean {in_words(this.measure)}", fresh)
+    curves(axis, {called[name]: this.values(name) for name in this.runs}, f"mean {in_words(this.measure)}", fresh)
     axis.set_title("how well each task is learned", fontsize="medium")
     axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
     if len(this.runs) > CURVES:
@@ -54,7 +56,7 @@ def draw(this: Explanation, title: str, file: Path) -> None:
         axis.legend(frameon=False, fontsize="small")
     if this.has_norms:
         axis = next(following)
-        curves(axis, {name: this.values(name, NORM) for name in this.runs}, "σ₁ at the task's end", fresh)
+        curves(axis, {called[name]: this.values(name, NORM) for name in this.runs}, "σ₁ at the task's end", fresh)
         axis.set_title("the largest singular value of a layer", fontsize="medium")
         axis.set_yscale("log")
         plain_numbers(axis.yaxis)

@@ -44,8 +44,12 @@ def test_a_sweep_its_report_and_its_explanation(
     assert "## Mean accuracy of each task" in table
     assert "Examples are of training." in table
     assert "episode" not in table
-    page = (folder / "report/report.html").read_text()
+    assert (folder / "report/accuracy.png").read_bytes().startswith(b"\x89PNG")
+    page = re.sub(r"<script>.*?</script>", "", (folder / "report/report.html").read_text(), flags=re.DOTALL)
     assert "examples learned from" in page
+    assert "a fresh network" in page
+    assert not re.search(r"\bagents?\b(?![.])", page, re.IGNORECASE)
+    assert "--data digits --data.samples 32 --change random-labels --epochs 2 --net mlp" in page
     assert explain.main([str(folder)]) == 0
     first, second, *_ = capfd.readouterr().out.partition("Without a method")[2].splitlines()
     assert "that of networks that begin every task anew" in first

@@ -99,6 +99,7 @@ def search(out: str, *more: str) -> int:
 def test_it_finds_the_best_from_the_presets_value_on(landscape: Landscape, capsys: pytest.CaptureFixture[str]) -> None:
     assert search("runs", "--trials", "18") == 0
     rows = trials("runs")
+    assert {row["study"] for row in rows} == {f"cartpole-offset/ppo-trac-{name}" for name in ("none", *BEST)}
     for name, best in BEST.items():
         mine = [row for row in rows if row["study"] == f"cartpole-offset/ppo-trac-{name}"]
         assert len(mine) == 18
