@@ -68,7 +68,7 @@ def test_a_run_without_instruments_learns_the_same(run, agent):
         assert all(key.partition("/")[0] in GROUPS or key in COLUMNS or key.startswith("switch_") for key in more)
 
 
-@pytest.mark.parametrize("agent", some({"ppo": [PPO], "dqn": [DQN]}, "ppo"))
+@pytest.mark.parametrize("agent", some({"ppo": PPO, "dqn": DQN}, "ppo"))
 def test_what_is_logged_of_each_task(run, agent):
     folder = run("runs", *agent)
     tasks, progress = rows(folder, "tasks.csv"), rows(folder, "progress.csv")
