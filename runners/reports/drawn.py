@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ from neoteny.runners.reports.figures import (
 )
 
 COLUMNS = 2
+#: Of a panel, in inches; and the width of a letter of 10 points.
 SIZE = (5.4, 3.2)
+LETTER = 0.083
 
 
 def save(figure: Figure, folder: Path, title: str) -> list[Path]:
@@ -50,10 +53,11 @@ def save(figure: Figure, folder: Path, title: str) -> list[Path]:
         draw(panel, axis)
     for axis in axes.flat[count:]:
         axis.set_axis_off()
-    canvas.suptitle(_plain(f"{title}: {figure.title}"))
+    canvas.suptitle(textwrap.fill(_plain(f"{title}: {figure.title}"), int(SIZE[0] * columns / LETTER / 1.2)))
     handles, labels = _legend(axes)
     if handles:
-        canvas.legend(handles, labels, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+        fit = int(SIZE[0] * columns / (0.6 + LETTER * max(map(len, labels))))
+        canvas.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, fit)), frameon=False)
     files = [folder / f"{figure.key}.{kind}" for kind in ("png", "svg")]
     for file in files:
         canvas.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)
@@ -86,7 +90,7 @@ def draw(panel: Panel, axis: Axes) -> None:
     if panel.guide is not None and not math.isnan(panel.guide):
         (axis.axhline if lines else axis.axvline)(panel.guide, color="0.4", linewidth=0.9, linestyle=":")
     axis.set(xlabel=_plain(panel.x), ylabel=_plain(panel.y))
-    axis.set_title(_plain(panel.title), fontsize=10, wrap=True)
+    axis.set_title(textwrap.fill(_plain(panel.title), int((SIZE[0] - 0.6) / LETTER)), fontsize=10)
     for mark in panel.marks:
         _mark(mark, axis)
     if panel.log:

@@ -63,15 +63,20 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
 def short_names(names: Sequence[str], fresh: Sequence[str] = ()) -> dict[str, str]:
     """What methods are called in plots: their folders' names without the agent, where all have the same."""
     live = [name for name in names if name not in fresh]
+    agents = {_agent_in(name) for name in live}
+    if len(agents) != 1 or agents == {""}:
+        return {name: name for name in names}
+    (agent,) = agents
+    return {name: name.removeprefix(agent) if name in live else "fresh agents" for name in names}
+
+
+def _agent_in(name: str) -> str:
+    """What stands before the method, dash included; nothing, if the method is no preset. An agent may be called as a
+    method is, ppo-trac."""
     presets = set(configs.names("regs"))
-    first = live[0] if live else ""
-    for at in (i + 1 for i, letter in enumerate(first) if letter == "-"):
-        if not all(name.startswith(first[:at]) for name in live):
-            break
-        methods = {name: name[at:] for name in live}
-        if all(presets.issuperset(method.partition(",")[0].split("+")) for method in methods.values()):
-            return {name: methods.get(name, "fresh agents") for name in names}
-    return {name: name for name in names}
+    places = [i + 1 for i, letter in enumerate(name) if letter == "-"]
+    known = [at for at in places if presets.issuperset(name[at:].partition(",")[0].split("+"))]
+    return name[: max(known, default=0)]
 
 
 def curves(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str] = ()) -> None:

@@ -115,7 +115,9 @@ def test_plots_call_methods_by_their_names():
     }
     several = ["ppo-trac-none", "ppo-trac-spectral+redo,strength=1e-3"]
     assert [*short_names(several).values()] == ["none", "spectral+redo,strength=1e-3"]
-    for unlike in (["ppo-none", "dqn-none"], ["ppo-none", "ppo-mine"], []):
+    assert [*short_names([f"ppo-trac,gamma=0.9-{name}" for name in ("none", "trac")]).values()] == ["none", "trac"]
+    other = ["ppo-trac,gamma=0.9-none", "ppo-trac,gamma=0.8-none"]
+    for unlike in (["ppo-none", "dqn-none"], ["ppo-none", "ppo-mine"], other, []):
         assert short_names(unlike) == {name: name for name in unlike}
 
 
