@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def forked(*command: str) -> tuple[int, str, str]:
 
 
 def _python(first: str, *rest: str) -> int:
+    for name, module in [*sys.modules.items()]:
+        if (getattr(module, "__file__", None) or "").startswith(tempfile.gettempdir()):
+            del sys.modules[name]  # an example that a test has imported: here it is found anew, or is not
     try:
         if first == "-m":
             sys.argv, sys.path[:0] = [*rest], [os.getcwd()]

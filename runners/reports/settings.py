@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from neoteny import configs
+from neoteny.runners.experiments.program import REINFORCEMENT
+from neoteny.runners.experiments.supervised import SUPERVISED
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Cell
 from neoteny.runners.reports.provenance import differing as made_otherwise
@@ -16,7 +20,9 @@ from neoteny.runners.runs.folder import MAY_DIFFER
 #: Settings in which runs of one method may differ without being other runs.
 OF_RUN = ("seed", *MAY_DIFFER)
 #: Settings in a label that the command has without their kind.
-OPTIONS = ("steps_per_task", "epochs", "tasks_seed")
+WITHOUT_KIND = ("steps_per_task", "epochs", "tasks_seed")
+#: Where the presets of each kind are.
+FOLDERS = {kind: said[0] for program in (REINFORCEMENT, SUPERVISED) for kind, said in program.choices.items()}
 
 
 def flat(data: Any, prefix: str = "") -> dict[str, str]:
@@ -100,36 +106,51 @@ def methods(env: Environment) -> list[dict[str, Cell]]:
 
 
 def command(runs: list[Run]) -> str:
-    """The command that its settings' labels name; empty where they are not there."""
+    """The command that its settings' labels name, and settings of the run; empty where they do not name all: names that
+    are no presets were given by path or class, and have lost it."""
     settings = runs[0].settings
     env, labels = settings.get("env"), settings.get("labels")
     if not isinstance(env, Mapping) or not isinstance(labels, Mapping) or not (chosen := _chosen(env, labels)):
         return ""
     words = ["python", "runners/sweep.py"]
-    for kind, called in chosen.items():
-        name, *others = re.split(r",(?=[\w.-]+=)", called)
-        words += [f"--{kind}", name] if name else []
+    for kind, label in chosen.items():
+        name, *others = re.split(r",(?=[\w.-]+=)", label)
+        if not {*name.split("+")} <= {*configs.names(FOLDERS[kind])}:
+            return ""
+        words += [f"--{kind}", name]
         for each in others:
             key, _, value = each.partition("=")
-            words += [f"--{key.replace('_', '-')}" if key in OPTIONS else f"--{kind}.{key}", value]
+            words.append(f"--{key.replace('_', '-')}" if key in WITHOUT_KIND else f"--{kind}.{key}")
+            words.append("null" if value == "None" else value)
     words += ["--num-tasks", str(env["num_tasks"])] if env.get("num_tasks") else []
     words += ["--fresh"] * bool(settings.get("fresh"))
     words += ["--evaluate-all"] * bool(settings.get("evaluate_all"))
+    for key, usual in _usual(chosen).items():
+        words += [f"--{key.replace('_', '-')}", str(settings[key])] if settings.get(key, usual) != usual else []
     seeds = sorted({run.seed for run in runs})
     words += ["--seeds", spans(seeds)] if len(seeds) > 1 else ["--seed", str(seeds[0])]
     return shlex.join(words)
 
 
 def _chosen(env: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, str]:
-    """What was chosen, by kind, with its settings; nothing, if the labels do not say it all."""
+    """The label of what was chosen, by kind, with its settings; nothing, if there are not all."""
     kinds = ("data", "change", "agent", "reg") if "data" in env else ("env", "agent", "reg")
     if not {"env", *kinds} <= labels.keys():
         return {}
-    names = {kind: str(labels[kind]) for kind in kinds}
-    if "data" not in names:
-        return names
-    options = str(labels["env"]).removeprefix(f"{names['data']}-{names['change']}")
-    return {"data": names["data"], "change": names["change"] + options, "net": names["agent"], "reg": names["reg"]}
+    found = {kind: str(labels[kind]) for kind in kinds}
+    if "data" not in found:
+        return found
+    options = str(labels["env"]).removeprefix(f"{found['data']}-{found['change']}")
+    return {"data": found["data"], "change": found["change"] + options, "net": found["agent"], "reg": found["reg"]}
+
+
+def _usual(chosen: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of a run on which its numbers depend and that no label has, as they are unless given."""
+    kind, label = next(iter(chosen.items()))
+    _, preset = configs.load(FOLDERS[kind], label.partition(",")[0])
+    names = ("threads", "precision", "segment_steps")
+    usual = {field.name: field.default for field in dataclasses.fields(REINFORCEMENT.run) if field.name in names}
+    return usual | {key: preset[key] for key in names if key in preset}
 
 
 def differing(env: Environment) -> list[dict[str, Cell]]:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from neoteny.runners.measures.visit import OF_EXAMPLES
 
 T = TypeVar("T")
-AGENT = re.compile(r"\b(?:([Aa])n )?([Aa])gent(s?)\b")
+#: The word, and no part of a path or of a setting's name.
+AGENT = re.compile(r"(?<![\w./-])(?:([Aa])n )?(?<![./-])([Aa])gent(s?)\b(?![/-]|\.\w)")
 
 
 def in_its_words(value: T, headline: str) -> T:

@@ -60,7 +60,7 @@ def markdown(section: Section, command: str, solved_at: float | None = None) -> 
                 f"## {name}: solved (a {in_words(headline)} of {solved_at} at the end)",
                 solved_table(seeds, solved_at, headline),
             ]
-    return in_its_words("\n\n".join(text) + "\n", headline)
+    return "\n\n".join([*text[:2], *in_its_words(text[2:], headline)]) + "\n"
 
 
 def write(section: Section, folder: Path, command: str, solved_at: float | None = None) -> list[Path]:

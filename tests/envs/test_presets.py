@@ -25,7 +25,6 @@ LEFT = (
     "dmc-dog",
     "dmc-quadruped",
     "dmc-walker",
-    "vizdoom-seq",
 )
 LONG = pytest.mark.skipif("EXPERTS" not in os.environ, reason="takes a minute and a half; make experts runs it")
 FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen", "vizdoom"}

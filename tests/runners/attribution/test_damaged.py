@@ -93,7 +93,7 @@ def test_the_damaged_part_is_named(part, seed, make_run, tmp_path):
     with torch.no_grad():
         DAMAGES[part](agent)
     agent.save(run / "agents/task-0001.safetensors")
-    others, trials = (PARTS, 4) if AGENTS else ((part,), 3)
+    others, trials = (PARTS, 4) if AGENTS else ((part, PARTS[PARTS.index(part) - 1]), 3)
     assert named(study(run, 2, trials, others))[0] == part
 
 

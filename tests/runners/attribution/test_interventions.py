@@ -8,7 +8,7 @@ import torch
 from agent_zoo import global_random_state, learned_state
 from interventions_cases import MAKERS, MORE, PARTS, trained
 from method_zoo import make as make_method
-from thinning import one_in
+from thinning import some
 
 from neoteny.agents import normalization
 from neoteny.plasticity import METHODS, L2Init, Spectral, spectral_norms
@@ -160,7 +160,9 @@ def test_what_is_no_weight(intervention, touches):
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
-@pytest.mark.parametrize("reg", one_in(3, [*METHODS]))
+@pytest.mark.parametrize(
+    "reg", some([*METHODS], "spectral", "l2-init", "redo", "continual-backprop", "plasticity-injection")
+)
 def test_methods_go_on_with_what_is_fresh(name, reg):
     """And none is left with something that is not a number, or that it cannot save."""
     agent, fresh = trained(name, reg=make_method(reg)), MAKERS[name](seed=1, reg=make_method(reg))

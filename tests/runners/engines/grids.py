@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neoteny.runners import sweep
@@ -76,6 +78,22 @@ def processes(word: str) -> dict[int, str]:
             if word in line:
                 found[int(entry.name)] = line
     return found
+
+
+@contextmanager
+def halted(*numbers: int) -> Iterator[None]:
+    """Processes that do nothing meanwhile; one that has ended is left out."""
+
+    def tell(what: int) -> None:
+        for number in numbers:
+            with suppress(ProcessLookupError):
+                os.kill(number, what)
+
+    tell(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        tell(signal.SIGCONT)
 
 
 def until(is_so: Callable[[], object], seconds: float = 120) -> None:

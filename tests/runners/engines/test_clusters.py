@@ -85,13 +85,10 @@ def test_ray(home: Path, ray_cluster: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sweeping = begin(tmp_path, "out", seeds=SEEDS, argv=["--engine", "ray", "--address", ray_cluster.address])
     grids.until(lambda: checkpoints(out) or sweeping.poll() is not None)
-    for run in (learning_runs := runs_in(out)):
-        os.kill(run, signal.SIGSTOP)  # none comes to its end before its worker is killed
     learning = next(out.rglob("segment-*.json")).parents[1]
-    (worker,) = grids.processes(f"ray::{learning}")
-    os.kill(worker, signal.SIGKILL)
-    for run in learning_runs:
-        os.kill(run, signal.SIGCONT)
+    with grids.halted(*runs_in(out)):  # none comes to its end before its worker is killed
+        (worker,) = grids.processes(f"ray::{learning}")
+        os.kill(worker, signal.SIGKILL)
     said, errors = sweeping.communicate()
     assert sweeping.returncode == 0, said + errors
     assert grids.tables(out) == grids.tables(home)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from thinning import one_in
+from thinning import some
 
 from neoteny import configs
 from neoteny.runners import continual_rl
@@ -14,6 +14,7 @@ from neoteny.runners.experiments import parse
 from neoteny.runners.runs.tables import read_rows
 
 REGS = configs.names("regs")
+ALL_AT_ONCE = "spectral+redo+crelu+trac"
 #: What they are seen by in TensorBoard, beside what every run shows.
 SHOWN = {
     "none": set(),
@@ -45,7 +46,9 @@ SHOWN = {
 SMALL = "--num-envs 8 --agent.n_steps 16 --agent.batch_size 64 --agent.network.hidden [16,16]".split()
 
 
-@pytest.mark.parametrize("reg", one_in(5, [*REGS, "spectral+redo+crelu+trac"]))
+@pytest.mark.parametrize(
+    "reg", some([*REGS, ALL_AT_ONCE], "spectral", "fourier", "layer-norm", "muon", "shrink-and-perturb", ALL_AT_ONCE)
+)
 def test_three_tasks(reg: str, tmp_path: Path):
     argv = ["--env", "minigrid-permute", "--num-tasks", "3", "--steps-per-task", "1024", "--reg", reg, *SMALL]
     argv += ["--out", str(tmp_path)]

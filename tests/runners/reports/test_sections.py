@@ -28,7 +28,7 @@ def make(env: Path, method: str, seed: int, tasks: int = 3, wanted: int = 3, sco
     rows = [f"{50 * (i + 1)},{i // 2},{value[i // 2] * (i % 2)},{2 ** (i // 2)},1.0,0.5" for i in range(2 * tasks)]
     (folder / "progress.csv").write_text("\n".join([head, *rows, ""]))
     settings = {"env": {"fingerprint": "f", "num_tasks": wanted}, "reg": {"method": method}, "seed": seed}
-    settings["labels"] = {"env": "rooms,steps_per_task=100", "agent": "ppo,gamma=0.9", "reg": method[4:]}
+    settings["labels"] = {"env": "minigrid-seq,steps_per_task=100", "agent": "ppo,gamma=0.9", "reg": method[4:]}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return folder
 
@@ -133,7 +133,10 @@ def test_the_answers(whole: str) -> None:
     assert "since task 2 largest singular value σ_max in action_net (1 to 4)" in text
     assert "critic of" not in text
     assert "<b>Not known: agents were not evaluated on earlier tasks" in text
-    assert "--env rooms --steps-per-task 100 --agent ppo --agent.gamma 0.9 --reg l2 --num-tasks 3 --seeds 0-2" in text
+    assert (
+        "--env minigrid-seq --steps-per-task 100 --agent ppo --agent.gamma 0.9 --reg l2 --num-tasks 3 --seeds 0-2"
+        in text
+    )
 
 
 def test_attributions_are_the_answer_to_why(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def long_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), some({"told": (signal.SIGTERM, 143), "interrupted": (signal.SIGINT, 130)}, "told")
+    ("number", "code"), some({"told": (signal.SIGTERM, 143), "interrupted": (signal.SIGINT, 130)}, "interrupted")
 )
 def test_a_run_that_is_told_to_stop(number: int, code: int, long_run: tuple[subprocess.Popen[str], list[str]]) -> None:
     process, _ = long_run
