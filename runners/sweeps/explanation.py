@@ -178,7 +178,7 @@ def _loss(this: Explanation) -> str:
     numbers = f"tasks {this.late.start + 1} to {this.late.stop}" if late.shape[1] > 1 else f"task {this.late.stop}"
     text = f"Without a method the mean {in_words(this.measure)} of {numbers} is {_show(late)}"
     if "fresh agents" not in this.runs:
-        return f"{text}; there are no fresh agents to compare it with."
+        return f"{text}; there are no fresh {_who(this)} to compare it with."
     fresh = this.values("fresh agents")[:, this.late]
     verdict = {
         1: "plasticity is lost",
@@ -222,7 +222,7 @@ def _help(this: Explanation) -> str:
     text += f": {_listed(better)} sure to help" if better else ": none of them is sure to help"
     if "fresh agents" in this.runs:
         short = [name for name in better if _sure(late(name), late("fresh agents")) > 0]
-        text += f", {_listed(short)} still behind fresh agents" if short else ""
+        text += f", {_listed(short)} still behind fresh {_who(this)}" if short else ""
     return f"{text}."
 
 
@@ -233,4 +233,5 @@ def _last_norm(this: Explanation, name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+    *others, last = names
+    return f"{', '.join(others)} and {last} are" if others else f"{last} is"
