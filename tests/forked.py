@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import runpy
 import sys
-import tempfile
 import traceback
 from pathlib import Path
+
+#: Where modules are that are nobody's examples.
+LIBRARIES = (sys.prefix, sys.base_prefix, Path(__file__).parents[1])
 
 
 def forked(*command: str) -> tuple[int, str, str]:
@@ -36,7 +38,8 @@ def forked(*command: str) -> tuple[int, str, str]:
 
 def _python(first: str, *rest: str) -> int:
     for name, module in [*sys.modules.items()]:
-        if (getattr(module, "__file__", None) or "").startswith(tempfile.gettempdir()):
+        file = getattr(module, "__file__", None)
+        if file and not any(Path(file).is_relative_to(place) for place in LIBRARIES):
             del sys.modules[name]  # an example that a test has imported: here it is found anew, or is not
     try:
         if first == "-m":

@@ -92,7 +92,7 @@ def test_ray(home: Path, ray_cluster: Any, tmp_path: Path) -> None:
     said, errors = sweeping.communicate()
     assert sweeping.returncode == 0, said + errors
     assert grids.tables(out) == grids.tables(home)
-    assert "Stopped. The same command goes on from the last checkpoint." in (learning / "log.txt").read_text()
+    assert (learning / "log.txt").read_text().count("Backend: ") == 2  # begun twice; Ray may kill it before it says so
     assert not runs_in(out)
     assert not [*out.glob(".driver-*")]
 
