@@ -13,10 +13,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from neoteny import configs
 from neoteny.runners.dashboards import plain_numbers
 from neoteny.runners.measures import in_words
-from neoteny.runners.reports.reference import references
+from neoteny.runners.reports.reference import agents_in, references
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
 from neoteny.runners.reports.wording import in_its_words
 
@@ -63,20 +62,12 @@ def plot(runs: Runs, file: Path, title: str, measure: str = "return") -> None:
 def short_names(names: Sequence[str], fresh: Sequence[str] = ()) -> dict[str, str]:
     """What methods are called in plots: their folders' names without the agent, where all have the same."""
     live = [name for name in names if name not in fresh]
-    agents = {_agent_in(name) for name in live}
-    if len(agents) != 1 or agents == {""}:
+    # the longest: an agent may be called as a method is, ppo-trac
+    agents = {max(agents_in(name), key=len, default=None) for name in live}
+    if len(agents) != 1 or None in agents:
         return {name: name for name in names}
     (agent,) = agents
-    return {name: name.removeprefix(agent) if name in live else "fresh agents" for name in names}
-
-
-def _agent_in(name: str) -> str:
-    """What stands before the method, dash included; nothing, if the method is no preset. An agent may be called as a
-    method is, ppo-trac."""
-    presets = set(configs.names("regs"))
-    places = [i + 1 for i, letter in enumerate(name) if letter == "-"]
-    known = [at for at in places if presets.issuperset(name[at:].partition(",")[0].split("+"))]
-    return name[: max(known, default=0)]
+    return {name: name.removeprefix(f"{agent}-") if name in live else "fresh agents" for name in names}
 
 
 def curves(axis: Axes, methods: dict[str, Scores], label: str, fresh: Sequence[str] = ()) -> None:

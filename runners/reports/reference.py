@@ -43,16 +43,21 @@ def without_method(name: str, runs: Runs) -> str | None:
 def _of_the_same_agent(name: str, ending: str, runs: Runs) -> str | None:
     """The run of the same agent whose name ends so; none, if ``name`` is one of fresh agents without a method.
 
-    A folder is called ``<agent>-<reg>``, where both may have dashes: it is parted before the presets of methods or, if
-    the method is none of them, anywhere.
+    Where the method is no preset, its name may be parted anywhere.
     """
     if name.endswith(FRESH):
         return None
-    places = [i for i, letter in enumerate(name) if letter == "-"]
-    presets = set(configs.names("regs"))
-    known = [i for i in places if presets.issuperset(name[i + 1 :].partition(",")[0].split("+"))]
-    found = [ref for i in known or places if (ref := name[:i] + ending) in runs]
+    agents = agents_in(name) or [name[:i] for i, letter in enumerate(name) if letter == "-"]
+    found = [ref for agent in agents if (ref := agent + ending) in runs]
     return max(found, key=len, default=None)
+
+
+def agents_in(name: str) -> list[str]:
+    """What the agent may be of a folder called ``<agent>-<reg>``, the shortest first: both may have dashes, and what
+    follows is a preset of a method, or several joined."""
+    presets = set(configs.names("regs"))
+    places = [i for i, letter in enumerate(name) if letter == "-"]
+    return [name[:i] for i in places if presets.issuperset(name[i + 1 :].partition(",")[0].split("+"))]
 
 
 def references(runs: Runs) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neoteny import configs
-from neoteny.runners.experiments.program import REINFORCEMENT
+from neoteny.runners.experiments.program import REINFORCEMENT, Program
 from neoteny.runners.experiments.supervised import SUPERVISED
 from neoteny.runners.reports.environment import Environment
 from neoteny.runners.reports.figures import Cell
@@ -21,8 +21,6 @@ from neoteny.runners.runs.folder import MAY_DIFFER
 OF_RUN = ("seed", *MAY_DIFFER)
 #: Settings in a label that the command has without their kind.
 WITHOUT_KIND = ("steps_per_task", "epochs", "tasks_seed")
-#: Where the presets of each kind are.
-FOLDERS = {kind: said[0] for program in (REINFORCEMENT, SUPERVISED) for kind, said in program.choices.items()}
 
 
 def flat(data: Any, prefix: str = "") -> dict[str, str]:
@@ -112,10 +110,11 @@ def command(runs: list[Run]) -> str:
     env, labels = settings.get("env"), settings.get("labels")
     if not isinstance(env, Mapping) or not isinstance(labels, Mapping) or not (chosen := _chosen(env, labels)):
         return ""
+    program = SUPERVISED if "data" in env else REINFORCEMENT
     words = ["python", "runners/sweep.py"]
     for kind, label in chosen.items():
         name, *others = re.split(r",(?=[\w.-]+=)", label)
-        if not {*name.split("+")} <= {*configs.names(FOLDERS[kind])}:
+        if not {*name.split("+")} <= {*configs.names(program.choices[kind][0])}:
             return ""
         words += [f"--{kind}", name]
         for each in others:
@@ -125,7 +124,7 @@ def command(runs: list[Run]) -> str:
     words += ["--num-tasks", str(env["num_tasks"])] if env.get("num_tasks") else []
     words += ["--fresh"] * bool(settings.get("fresh"))
     words += ["--evaluate-all"] * bool(settings.get("evaluate_all"))
-    for key, usual in _usual(chosen).items():
+    for key, usual in _usual(program, chosen).items():
         words += [f"--{key.replace('_', '-')}", str(settings[key])] if settings.get(key, usual) != usual else []
     seeds = sorted({run.seed for run in runs})
     words += ["--seeds", spans(seeds)] if len(seeds) > 1 else ["--seed", str(seeds[0])]
@@ -144,12 +143,12 @@ def _chosen(env: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, str]
     return {"data": found["data"], "change": found["change"] + options, "net": found["agent"], "reg": found["reg"]}
 
 
-def _usual(chosen: Mapping[str, str]) -> dict[str, Any]:
+def _usual(program: Program, chosen: Mapping[str, str]) -> dict[str, Any]:
     """The settings of a run on which its numbers depend and that no label has, as they are unless given."""
     kind, label = next(iter(chosen.items()))
-    _, preset = configs.load(FOLDERS[kind], label.partition(",")[0])
+    _, preset = configs.load(program.choices[kind][0], label.partition(",")[0])
     names = ("threads", "precision", "segment_steps")
-    usual = {field.name: field.default for field in dataclasses.fields(REINFORCEMENT.run) if field.name in names}
+    usual = {field.name: field.default for field in dataclasses.fields(program.run) if field.name in names}
     return usual | {key: preset[key] for key in names if key in preset}
 
 

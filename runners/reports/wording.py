@@ -11,7 +11,7 @@ from neoteny.runners.measures.visit import OF_EXAMPLES
 
 T = TypeVar("T")
 #: The word, and no part of a path or of a setting's name.
-AGENT = re.compile(r"(?<![\w./-])(?:([Aa])n )?(?<![./-])([Aa])gent(s?)\b(?![/-]|\.\w)")
+AGENT = re.compile(r"(?<![\w./-])(?:([Aa])n )?([Aa])gent(s?)\b(?![/-]|\.\w)")
 
 
 def in_its_words(value: T, headline: str) -> T:

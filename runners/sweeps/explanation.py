@@ -19,6 +19,7 @@ from neoteny.runners.reports.environment import mean
 from neoteny.runners.reports.plots import NORM
 from neoteny.runners.reports.reference import BARE, FRESH, difference
 from neoteny.runners.reports.scores import Runs, Scores, interval, scores
+from neoteny.runners.reports.wording import in_its_words
 from neoteny.runners.sweeps.keeping import Trials, read_folder
 
 #: What an attribution that was stopped at once has not.
@@ -150,7 +151,7 @@ def sentences(this: Explanation) -> list[str]:
     """One on the loss, one on its cause, one on what helps; each says what is not known. Nobody can ask for the cause
     in networks that learn from examples."""
     asked = this.attributed is not None or this.measure not in OF_EXAMPLES
-    return [_loss(this), *([_cause(this)] if asked else []), _help(this)]
+    return in_its_words([_loss(this), *([_cause(this)] if asked else []), _help(this)], this.measure)
 
 
 def _show(values: Scores) -> str:
@@ -169,23 +170,19 @@ def _sure(live: Scores, fresh: Scores) -> int:
     return int(high < 0) - int(low > 0)
 
 
-def _who(this: Explanation) -> str:
-    return "networks" if this.measure in OF_EXAMPLES else "agents"
-
-
 def _loss(this: Explanation) -> str:
     late = this.values("none")[:, this.late]
     numbers = f"tasks {this.late.start + 1} to {this.late.stop}" if late.shape[1] > 1 else f"task {this.late.stop}"
     text = f"Without a method the mean {in_words(this.measure)} of {numbers} is {_show(late)}"
     if "fresh agents" not in this.runs:
-        return f"{text}; there are no fresh {_who(this)} to compare it with."
+        return f"{text}; there are no fresh agents to compare it with."
     fresh = this.values("fresh agents")[:, this.late]
     verdict = {
         1: "plasticity is lost",
         0: "no loss of plasticity is sure",
         -1: "what was learned before helps, and no plasticity is lost",
     }[_sure(late, fresh)]
-    text = f"{text}, that of {_who(this)} that begin every task anew {_show(fresh)}: {verdict}"
+    text = f"{text}, that of agents that begin every task anew {_show(fresh)}: {verdict}"
     if not this.has_norms:
         return f"{text}."
     norms = this.values("none", NORM).mean(0)
@@ -222,7 +219,7 @@ def _help(this: Explanation) -> str:
     text += f": {_listed(better)} sure to help" if better else ": none of them is sure to help"
     if "fresh agents" in this.runs:
         short = [name for name in better if _sure(late(name), late("fresh agents")) > 0]
-        text += f", {_listed(short)} still behind fresh {_who(this)}" if short else ""
+        text += f", {_listed(short)} still behind fresh agents" if short else ""
     return f"{text}."
 
 
