@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as Canvas
 from scipy import stats
 
 from neoteny.runners.measures.verdicts import RULES, has_drifted
+from neoteny.runners.reports import drawn
 from neoteny.runners.reports.correlates import spearman
 from neoteny.runners.reports.drift import KINDS, network_of
 from neoteny.runners.reports.environment import means
@@ -87,3 +89,18 @@ def test_empty_fields_stand_for_nan(tmp_path: Path) -> None:
     Figure("k", "t", "h", [Panel("p", "", "", [Line("a", [1], Numbers([NAN]))])]).write(tmp_path)
     with (tmp_path / "k.csv").open(newline="") as lines:
         assert [*csv.DictReader(lines)] == [{"panel": "p", "method": "a", "x": "1", "y": ""}]
+
+
+def test_long_names_are_whole_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(drawn, "Canvas", lambda **how: made.append(Canvas(**how)) or made[0])
+    names = [f"ppo-trac,learning_rate=0.0{i},network.activation=leaky-relu-0.1-spectral" for i in range(3)]
+    lines = [Line(name, [1, 2], Numbers([1.0, 2.0])) for name in names]
+    title = f"“{names[0]}”, 3 runs, task 7: no gap to explain"
+    drawn.save(Figure("long", "Long", "how", [Panel(title, "x", "y", lines)] * 2), tmp_path, "runs")
+    (canvas,) = made
+    texts = [axis.title for axis in canvas.axes] + canvas.legends[0].get_texts()
+    edges = [text.get_window_extent() for text in texts]
+    assert all(0 <= edge.x0 < edge.x1 <= canvas.bbox.width for edge in edges)
+    left, right = edges[:2]
+    assert left.x1 < right.x0
