@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -103,15 +104,17 @@ class Digits(Source):
     name: ClassVar[str] = "digits"
 
     def read(self) -> Raw:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
+        # Its file alone: importing the package takes seconds, half as long as a run of fourteen tasks.
+        if (package := find_spec("sklearn")) is None or package.origin is None:
             raise ConfigError(
                 "data: digits are scikit-learn's, which is not installed: pip install 'neoteny[supervised]'"
-            ) from error
-        found = load_digits()
-        test = np.arange(len(found.target)) % 5 == 4
-        return found.images[~test], found.target[~test], found.images[test], found.target[test]
+            )
+        file = Path(package.origin).with_name("datasets") / "data" / "digits.csv"
+        lines = _bytes(file, "This scikit-learn has its digits elsewhere.").decode().splitlines()
+        rows = np.loadtxt(lines, delimiter=",")
+        images, targets = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+        test = np.arange(len(targets)) % 5 == 4
+        return images[~test], targets[~test], images[test], targets[test]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)

@@ -18,6 +18,8 @@ from neoteny.runners.runs.lock import PATIENCE
 TICK = 0.5
 #: Seconds for which a run waits until its folder is let go of: one that died elsewhere may need some to end.
 PATIENT = 120
+#: Variables of jobs: what more threads they have they start themselves.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,9 @@ def find_engine(name: str) -> Start:
     return import_extra(f"--engine {name}", module, extra).start
 
 
-def work(patient: bool) -> partial[Outcome]:
-    """What carries out a job on any machine, here and now being the driver's: its working directory.
+def work() -> partial[Outcome]:
+    """What carries out a job on any machine of a cluster, here and now being the driver's: its working directory.
 
-    Args:
-        patient: wait for a process that is about to leave the run's folder.
+    It waits for a process that is about to leave the run's folder.
     """
-    environment = {"OMP_NUM_THREADS": "1"} | ({PATIENCE: str(PATIENT)} if patient else {})
-    return partial(carry_out, environment=environment, parent=PARENT, folder=Path.cwd())
+    return partial(carry_out, environment=ONE_THREAD | {PATIENCE: str(PATIENT)}, parent=PARENT, folder=Path.cwd())

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import subprocess
+import sys
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from neoteny.runners.engines.engine import TICK, Settings, work
-from neoteny.runners.engines.work import Job, Outcome
+from neoteny.envs.backends.orphans import PARENT
+from neoteny.runners.engines.engine import ONE_THREAD, TICK, Settings
+from neoteny.runners.engines.work import LOST, Job, Outcome, begin_log, last_words
 
+#: Forks for each job.
+SERVER = Path(__file__).with_name("fork_server.py")
 #: GiB that a run is taken to need, where nobody says it: runs of PPO on CartPole and MiniGrid take 0.5 to 0.7.
 USUAL = 1.0
 
@@ -35,17 +41,74 @@ class Local:
         ] * (self.room < wanted)
 
     def run(self, jobs: Sequence[Job]) -> Generator[list[Outcome], None, None]:
-        running: list[subprocess.Popen[bytes]] = []
-        pool = ThreadPoolExecutor(self.room)
-        left = {pool.submit(partial(work(patient=False), job, began=running.append)) for job in jobs}
+        waiting, running = deque(enumerate(jobs)), dict[int, Running]()
+        server = None
         try:
-            while left:
-                done, left = wait(left, TICK, FIRST_COMPLETED)
-                yield [future.result() for future in done]
+            while waiting or running:
+                server = server or ForkServer()
+                ended = []
+                while waiting and len(running) < self.room:
+                    number, job = waiting.popleft()
+                    try:
+                        running[number] = Running(job, begin_log(job))
+                    except OSError as error:
+                        ended.append(Outcome(job, 1, str(error), 0.0))
+                    else:
+                        server.order(number, job)
+                try:
+                    found = server.ended(0 if ended else TICK)
+                except EOFError:
+                    server, found = None, [(number, LOST, 0.0) for number in running]
+                yield ended + [running.pop(number).outcome(*how) for number, *how in found]
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in running:
-                process.terminate()
+            if server:
+                server.close()
+
+
+class Running(NamedTuple):
+    """A job that runs, and the bytes that its log had before."""
+
+    job: Job
+    before: int
+
+    def outcome(self, code: int, seconds: float) -> Outcome:
+        return Outcome(self.job, code, last_words(self.job, self.before) if code else "", seconds)
+
+
+class ForkServer:
+    """A process of :mod:`neoteny.runners.engines.fork_server`, which ends with this one."""
+
+    def __init__(self) -> None:
+        environment = os.environ | ONE_THREAD | {PARENT: str(os.getpid())}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([sys.executable, str(SERVER)], stdin=pipe, stdout=pipe, env=environment)
+        self._said = b""
+
+    def order(self, number: int, job: Job) -> None:
+        """Run a job, which is told of by a number; if the server is gone, nothing will be told of it."""
+        assert self.process.stdin
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps([number, job.command, str(job.log)]).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def ended(self, seconds: float) -> list[tuple[int, int, float]]:
+        """The number, exit code and seconds of each that has ended. If none has, it is waited for so long.
+
+        Raises:
+            EOFError: the server is gone, and with it all that ran.
+        """
+        assert self.process.stdout
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            return []
+        if not (said := os.read(self.process.stdout.fileno(), 1 << 16)):
+            raise EOFError
+        *lines, self._said = (self._said + said).split(b"\n")
+        return [tuple(json.loads(line)) for line in lines]
+
+    def close(self) -> None:
+        """End it, and with it all that runs."""
+        with suppress(BrokenPipeError):
+            self.process.communicate()
 
 
 def free_memory() -> float:

@@ -72,7 +72,7 @@ class Ray:
             **memory,
         )
         there = b"" if self.shared else pack(Path(job.name))
-        return task.remote(job, work(patient=True), self.mark, there)
+        return task.remote(job, work(), self.mark, there)
 
     def run(self, jobs: Sequence[Job]) -> Generator[list[Outcome], None, None]:
         waiting, running = list(jobs)[::-1], dict[Any, Job]()

@@ -89,7 +89,7 @@ class Slurm:
         for first in range(0, len(jobs), ARRAY):
             some = jobs[first : first + ARRAY]
             try:
-                found = self.executor.map_array(Resumable(), some, [work(patient=True)] * len(some))
+                found = self.executor.map_array(Resumable(), some, [work()] * len(some))
             except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
                 raise ConfigError(f"--engine slurm: Slurm does not take the jobs: {error}") from error
             submitted |= zip(found, some, strict=True)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -63,7 +63,6 @@ def carry_out(
     environment: Mapping[str, str],
     parent: str,
     folder: Path = Path(),
-    began: Callable[[subprocess.Popen[bytes]], None] = lambda process: None,
 ) -> Outcome:
     """Run a job to its end. Whatever keeps it from beginning is an outcome too.
 
@@ -72,26 +71,40 @@ def carry_out(
         environment: variables of it alone.
         parent: the variable that gets this process's id, with which the job's process ends.
         folder: the working directory.
-        began: is handed the process.
     """
     start = time.monotonic()
-    log = folder / job.log
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
-            before = file.tell()
-            variables = os.environ | environment | {parent: str(os.getpid())}
+        before = begin_log(job, folder)
+        variables = os.environ | environment | {parent: str(os.getpid())}
+        with (folder / job.log).open("ab") as file:
             process = subprocess.Popen(
                 job.command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=variables, cwd=folder
             )
-            began(process)
             code = process.wait()
-        with log.open("rb") as file:
-            file.seek(max(before, log.stat().st_size - TOLD))
-            words = file.read().decode(errors="replace").strip()
+        words = last_words(job, before, folder) if code else ""
     except OSError as error:
         code, words = 1, str(error)
-    return Outcome(job, code, words if code else "", time.monotonic() - start)
+    return Outcome(job, code, words, time.monotonic() - start)
+
+
+def begin_log(job: Job, folder: Path = Path()) -> int:
+    """Make room for what a job prints; what there is already has so many bytes.
+
+    Raises:
+        OSError: its folder cannot be written to.
+    """
+    log = folder / job.log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return file.tell()
+
+
+def last_words(job: Job, before: int, folder: Path = Path()) -> str:
+    """The end of what a job has printed, after the bytes that were there ``before``."""
+    log = folder / job.log
+    with log.open("rb") as file:
+        file.seek(max(before, log.stat().st_size - TOLD))
+        return file.read().decode(errors="replace").strip()
 
 
 def on_a_node(job: Job, work: partial[Outcome], mark: Path, there: bytes) -> tuple[Outcome, bytes]:

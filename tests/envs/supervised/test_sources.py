@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from neoteny import configs
 from neoteny.configs import ConfigError
@@ -150,6 +151,11 @@ def test_examples_are_chosen_by_the_tasks_seed_and_no_more_than_there_are() -> N
     one, same, other = (Digits(samples=50).load(seed) for seed in (0, 0, 1))
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
     assert len(one.x) == 50
+    every, (x, y, test_x, test_y) = load_digits(), Digits().read()
+    tests = np.arange(1797) % 5 == 4
+    for mine, theirs in ((x, every.images[~tests]), (y, every.target[~tests]), (test_x, every.images[tests])):
+        assert np.array_equal(mine, theirs)
+    assert np.array_equal(test_y, every.target[tests])
     with pytest.raises(ConfigError, match=r"samples: there are 1,438 examples, and 9,999 are asked for"):
         Digits(samples=9999).load(0)
     with pytest.raises(ConfigError, match="did you mean 'digits'"):
