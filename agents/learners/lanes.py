@@ -49,10 +49,10 @@ def settings(module: nn.Module) -> dict[str, Any]:
     return {k: repr(v) for k, v in vars(module).items() if k != "training" and not k.startswith("_")}
 
 
-def is_hooked(module: nn.Module) -> bool:
-    """Whether calling ``module`` does more than its ``forward``."""
+def is_hooked(own: dict[str, Any]) -> bool:
+    """Whether calling a module, whose ``vars`` these are, does more than its ``forward``."""
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
     )
 
 
@@ -68,7 +68,7 @@ class Shape:
         Raises:
             UnreadableError: it is hooked.
         """
-        if is_hooked(module) or _has_any_global_hook():
+        if is_hooked(vars(module)) or _has_any_global_hook():
             raise UnreadableError(f"a method or a hook watches the passes of {type(module).__name__}")
         if "forward" in vars(module):
             raise UnreadableError(f"a {type(module).__name__} has its own forward()")
@@ -77,13 +77,13 @@ class Shape:
     def intact(self) -> bool:
         if _has_any_global_hook():
             return False
-        return all(
-            not is_hooked(m)
-            and "forward" not in vars(m)
-            and [*m._modules.values()] == children
-            and [*map(id, m._parameters.values())] == parameters
-            for m, (children, parameters) in self._seen.items()
-        )
+        for module, (children, parameters) in self._seen.items():
+            own = vars(module)
+            if is_hooked(own) or "forward" in own:
+                return False
+            if [*own["_modules"].values()] != children or [*map(id, own["_parameters"].values())] != parameters:
+                return False
+        return True
 
     def leaves(self, module: nn.Module) -> Iterator[nn.Module]:
         """The layers of a ``Sequential``, in order.
