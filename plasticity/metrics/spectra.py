@@ -6,7 +6,9 @@ All but :func:`frobenius_norm` are NaN where an entry is not finite.
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,11 +72,12 @@ def condition_number(values: Tensor) -> float:
     Raises:
         ValueError: there is no value.
     """
-    _check(values)
-    first, last = float(values[0]), float(values[-1])
+    numbers = _numbers(values)
+    first, last = float(numbers[0]), float(numbers[-1])
     return first / last if last else float("inf") if last == 0 else last
 
 
+@np.errstate(invalid="ignore")
 def stable_rank(values: Tensor) -> float:
     """‖W‖²_F / σ₁² = Σσ² / σ₁² (Rudelson & Vershynin, 2007, arXiv math/0503442). In [1, rank]; 0 of a zero matrix.
 
@@ -84,10 +87,11 @@ def stable_rank(values: Tensor) -> float:
     Raises:
         ValueError: there is no value.
     """
-    _check(values)
-    return float((values / values[0]).square().sum()) if values[0] != 0 else 0.0
+    numbers = _numbers(values)
+    return float(np.square(numbers / numbers[0]).sum()) if numbers[0] != 0 else 0.0
 
 
+@np.errstate(invalid="ignore")
 def effective_rank(values: Tensor) -> float:
     """exp(−Σ p log p) with p = σ/Σσ: the number of directions that equal singular values of the same entropy have.
 
@@ -99,9 +103,12 @@ def effective_rank(values: Tensor) -> float:
     Raises:
         ValueError: there is no value.
     """
-    _check(values)
-    total = values.sum()
-    return float(torch.special.entr(values / total).sum().exp()) if total != 0 else 0.0
+    numbers = _numbers(values)
+    total = numbers.sum()
+    if total == 0:
+        return 0.0
+    shares = numbers / total
+    return float(np.exp(-(shares * np.log(shares, where=shares != 0, out=np.zeros_like(shares))).sum()))
 
 
 def threshold_rank(values: Tensor, delta: float = 0.01) -> float:
@@ -114,11 +121,10 @@ def threshold_rank(values: Tensor, delta: float = 0.01) -> float:
     Raises:
         ValueError: there is no value, or δ is out of its range.
     """
-    _check(values)
     if not 0 <= delta < 1:
         raise ValueError(f"delta: a number in [0, 1) is needed, got {delta}")
-    sums = values.cumsum(0)
-    if not torch.isfinite(sums[-1]):
+    sums = _numbers(values).cumsum()
+    if not np.isfinite(sums[-1]):
         return float("nan")
     return float((sums < (1 - delta) * sums[-1]).sum() + 1) if sums[-1] > 0 else 0.0
 
@@ -137,6 +143,8 @@ def _nan(matrix: Tensor) -> Tensor:
     return matrix.new_full((min(matrix.shape),), torch.nan)
 
 
-def _check(values: Tensor) -> None:
+def _numbers(values: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The values in numpy, where a few numbers take a tenth of the time that they take in torch."""
     if values.ndim != 1 or not len(values):
         raise ValueError(f"the singular values of a matrix are needed, got the shape {tuple(values.shape)}")
+    return values.detach().double().cpu().numpy()
