@@ -24,10 +24,11 @@ from setproctitle import setproctitle
 
 from neoteny.envs.backends.orphans import end_with_caller, end_with_parent
 
-#: What the programs import, at their beginning and on their way. ``torch._dynamo`` comes with the first optimizer.
+#: What programs import, at their beginning and on their way. ``torch._dynamo`` comes with the first optimizer.
 WANTED = (
-    "neoteny.runners.continual_rl",
-    "neoteny.runners.continual_supervised",
+    "neoteny.runners.runs.reinforcement",
+    "neoteny.runners.runs.running",
+    "neoteny.runners.runs.supervised",
     "torch._dynamo",
     "matplotlib.pyplot",
     *(["envpool"] if find_spec("envpool") else []),

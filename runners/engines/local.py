@@ -59,7 +59,7 @@ class Local:
                     found = server.ended(0 if ended else TICK)
                 except EOFError:
                     server, found = None, [(number, LOST, 0.0) for number in running]
-                yield ended + [running.pop(number).outcome(*how) for number, *how in found]
+                yield ended + [running.pop(number).outcome(code, seconds) for number, code, seconds in found]
         finally:
             if server:
                 server.close()
