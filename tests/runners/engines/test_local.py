@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grids
@@ -34,64 +35,73 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def program(name: str, text: str) -> list[str]:
     Path(name).write_text(text)
     return [sys.executable, str(Path(name).resolve()), "a word", "ü"]
 
 
-def carry_out(*jobs: Job, room: int = 2) -> list[Outcome]:
-    return [outcome for some in Local(room, 0.001).run(jobs) for outcome in some]
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
+    """How many jobs of one server end, by name, in the working directory of that sweep."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("sweep"))
+        Path("file").write_text("")
+        imports = program("imports.py", "import neoteny.runners.continual_rl")
+        commands = {
+            "first": imports,
+            "second": imports,
+            "look": program("look.py", LOOK),
+            "exits": program("exits.py", "import atexit, sys\natexit.register(print, 'last')\nsys.exit(3)"),
+            "raises": program(
+                "raises.py", "import threading\nthreading.Thread(target=print, args=['said']).start()\n1 / 0"
+            ),
+            "killed": program("killed.py", "import os\nprint('here', flush=True)\nos.kill(os.getpid(), 9)"),
+            "missing": [sys.executable, "missing.py"],
+            "nobody": ["/no/such/program"],
+            "other": ["/bin/sh", "-c", "echo $OMP_NUM_THREADS"],
+            "file/folder": imports,
+        }
+        jobs = [Job(name, command) for name, command in commands.items()]
+        yield {outcome.job.name: outcome for some in Local(1, 0.001).run(jobs) for outcome in some}
 
 
 @pytest.mark.slow
-def test_a_fork_is_as_a_process_of_its_own() -> None:
-    command = program("look.py", LOOK)
-    (outcome,) = carry_out(Job("a", command))
-    assert outcome.code == 0, outcome.words
-    found = json.loads(Path("a/log.txt").read_text())
-    alone = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, input="", capture_output=True, text=True, check=True
-    )
-    assert found == json.loads(alone.stdout)
+def test_a_fork_is_as_a_process_of_its_own(outcomes: dict[str, Outcome]) -> None:
+    assert outcomes["look"].code == 0, outcomes["look"].words
+    found = json.loads(Path("look/log.txt").read_text())
+    command, alone = outcomes["look"].job.command, os.environ | {"OMP_NUM_THREADS": "1"}
+    said = subprocess.run(command, env=alone, input="", capture_output=True, text=True, check=True)
+    assert found == json.loads(said.stdout)
     assert found["threads"] == 1
 
 
 @pytest.mark.slow
-def test_how_programs_end_is_told() -> None:
-    jobs = {
-        "exits": Job("exits", program("exits.py", "import atexit, sys\natexit.register(print, 'last')\nsys.exit(3)")),
-        "raises": Job(
-            "raises",
-            program("raises.py", "import threading\nthreading.Thread(target=print, args=['said']).start()\n1 / 0"),
-        ),
-        "killed": Job("killed", program("killed.py", "import os\nprint('here', flush=True)\nos.kill(os.getpid(), 9)")),
-        "missing": Job("missing", [sys.executable, "missing.py"]),
-        "nobody": Job("nobody", ["/no/such/program"]),
-        "other": Job("other", ["/bin/sh", "-c", "echo $OMP_NUM_THREADS"]),
-    }
-    Path("file").write_text("")
-    jobs["unwritable"] = Job("file/folder", [sys.executable, "exits.py"])
-    ended = {Path(outcome.job.name).name: outcome for outcome in carry_out(*jobs.values())}
-    codes = {name: outcome.code for name, outcome in ended.items()}
-    assert codes == {"exits": 3, "raises": 1, "killed": -9, "missing": 1, "nobody": 1, "other": 0, "folder": 1}
-    assert ended["exits"].words == "last"
-    assert "ZeroDivisionError: division by zero" in ended["raises"].words
-    assert "said" in ended["raises"].words
-    assert ended["killed"].words == "here"
-    assert "missing.py" in ended["missing"].words
-    assert "/no/such/program" in ended["nobody"].words
-    assert "file" in ended["folder"].words
+def test_how_programs_end_is_told(outcomes: dict[str, Outcome]) -> None:
+    codes = {name: outcome.code for name, outcome in outcomes.items() if outcome.code}
+    assert codes == {"exits": 3, "raises": 1, "killed": -9, "missing": 1, "nobody": 1, "file/folder": 1}
+    words = {name: outcome.words for name, outcome in outcomes.items()}
+    assert words["exits"] == "last"
+    assert "ZeroDivisionError: division by zero" in words["raises"]
+    assert "said" in words["raises"]
+    assert words["killed"] == "here"
+    assert "missing.py" in words["missing"]
+    assert words["nobody"] == "/no/such/program: No such file or directory"
+    assert "file" in words["file/folder"]
     assert Path("other/log.txt").read_text() == "1\n"
 
 
 @pytest.mark.slow
-def test_the_server_is_killed_and_the_rest_goes_on() -> None:
+def test_a_run_begins_at_once(outcomes: dict[str, Outcome]) -> None:
+    """Not in the seconds that a program's imports take."""
+    began = time.monotonic()
+    subprocess.run(outcomes["first"].job.command, check=True)
+    assert outcomes["first"].seconds + outcomes["second"].seconds < (time.monotonic() - began) / 2
+
+
+@pytest.mark.slow
+def test_the_server_is_killed_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ran is stopped, as by a scheduler, and told of as lost; what had not begun is run by another."""
+    monkeypatch.chdir(tmp_path)
     waits = f"import time\nprint('begun', flush=True)\ntime.sleep(1000)  # {Path.cwd()}"
     jobs = [Job("waits", program("waits.py", waits)), Job("next", program("next.py", "print('done')"))]
     running, outcomes = Local(1, 0.001).run(jobs), list[Outcome]()
@@ -121,15 +131,3 @@ print(len(os.listdir("/proc/self/task")))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert said.stdout == "1\n", said.stderr
-
-
-@pytest.mark.slow
-def test_after_the_first_a_run_begins_at_once() -> None:
-    """Not in the seconds that a program's imports take."""
-    imports = program("imports.py", "import neoteny.runners.continual_rl")
-    first, *rest = carry_out(*(Job(str(i), imports) for i in range(4)), room=1)
-    began = time.monotonic()
-    subprocess.run(imports, check=True)
-    alone = time.monotonic() - began
-    assert first.code == 0
-    assert sum(outcome.seconds for outcome in rest) < alone
