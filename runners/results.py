@@ -2,8 +2,9 @@
 
     python runners/results.py
 
-Of every folder of results/: from tasks.csv (and tasks-….csv) table.md and returns.png, of several sequences one
-after the other; from trials.csv the tables and pictures of its attributions; where explain.py has written, what it has.
+Of every folder of results/: from tasks.csv (and tasks-….csv) table.md, returns.png or the like, of several sequences
+one after the other, and figures of reports (sensitivity.png; others, such as drift.png, where there was one); from
+trials.csv the tables and pictures of its attributions; where explain.py has written, what it has.
 Texts, README.md, are written by hand.
 """
 
@@ -18,14 +19,16 @@ from neoteny.configs import ConfigError
 from neoteny.runners import attribution
 from neoteny.runners.experiments.command_line import parser_of
 from neoteny.runners.reports import Environment, Section, plot
-from neoteny.runners.reports.causes import causes
 from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.flat import read_flat, read_trials
-from neoteny.runners.reports.sensitivity import sensitivity
 from neoteny.runners.reports.sources import of_rows
 from neoteny.runners.reports.task_tables import ABOUT, sections
+from neoteny.runners.reports.writing import picture_of
 from neoteny.runners.sweeps.explanation import explain
 from neoteny.runners.sweeps.picture import explained
+
+#: Figures of a report that are drawn wherever there are rows for them; others where there was one.
+ALWAYS = ("sensitivity", "attribution")
 
 
 def of_tasks(file: Path) -> Iterator[Path]:
@@ -42,13 +45,15 @@ def of_tasks(file: Path) -> Iterator[Path]:
         name = sequence or f"{file.parent.name}{suffix}"
         section = Section(Environment(name, [*of_rows(runs, file.parent, trials=trials)]))
         text += [*heading, *sections(section)]
-        picture = file.with_name("-".join(filter(None, ("returns", sequence))) + f"{suffix}.png")
+        stem = "-".join(filter(None, (picture_of(section.env.headline), sequence)))
+        picture = file.with_name(f"{stem}{suffix}.png")
         tasks = max(len(rows) for seeds in runs.values() for rows in seeds.values())
         if picture.exists() or (len(runs) > 1 and tasks > 1):
             plot(runs, picture, name, section.env.headline)
             yield picture
-        for drawn in filter(None, (sensitivity(section.env), causes(section.attributed))):
-            yield from save(drawn, file.parent, name)[:1]
+        for drawn in section.figures:
+            if drawn.key in ALWAYS or file.with_name(f"{drawn.key}.png").exists():
+                yield from save(drawn, file.parent, name)[:1]
     table = file.with_name(f"table{suffix}.md")
     table.write_text("\n\n".join(text) + "\n")
     yield table

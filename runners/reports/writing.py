@@ -63,6 +63,11 @@ def markdown(section: Section, command: str, solved_at: float | None = None) -> 
     return "\n\n".join([*text[:2], *in_its_words(text[2:], headline)]) + "\n"
 
 
+def picture_of(headline: str) -> str:
+    """What the picture of all runs is called, by what they are scored by."""
+    return "returns" if headline == "return" else headline
+
+
 def write(section: Section, folder: Path, command: str, solved_at: float | None = None) -> list[Path]:
     """Write everything of a section but the page.
 
@@ -73,7 +78,7 @@ def write(section: Section, folder: Path, command: str, solved_at: float | None 
     figures = folder / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(markdown(section, command, solved_at))
-    picture = folder / ("returns.png" if env.headline == "return" else f"{env.headline}.png")
+    picture = folder / f"{picture_of(env.headline)}.png"
     plot(env.rows, picture, env.name, env.headline)
     write_rows(env.rows, folder / "tasks.csv")
     files = [folder / "table.md", picture, folder / "tasks.csv"]

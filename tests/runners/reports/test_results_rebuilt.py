@@ -76,6 +76,19 @@ def test_what_is_committed_is_what_is_rebuilt(rebuilt: Path) -> None:
         assert file.read_text() == (RESULTS / file.parent.name / file.name).read_text(), file
 
 
+def test_pictures_are_called_after_what_they_show_and_figures_that_were_there_are_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    with (RESULTS / "supervised" / "tasks.csv").open() as lines:
+        text = [line for i, line in enumerate(lines) if i == 0 or re.search("mlp-(none|spectral),", line)]
+    (folder / "tasks.csv").write_text("".join(text))
+    made = [Path(line).name for line in results.rebuild(folder)]
+    assert made == ["accuracy.png", "table.md"]
+    (folder / "drift.png").touch()
+    assert [Path(line).name for line in results.rebuild(folder)] == ["accuracy.png", "drift.png", "table.md"]
+    assert (folder / "drift.png").stat().st_size > 10_000
+
+
 def middles(table: str, heading: str) -> dict[str, float]:
     """The means over all tasks in a section's table, by column."""
     lines = table.partition(f"## {heading}\n\n")[2].partition("\n\n")[0].splitlines()
