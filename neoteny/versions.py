@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -14,8 +15,9 @@ PARTS = (
 )
 
 
+@cache
 def versions() -> dict[str, str]:
-    """The version of each part by its name; of those that are installed."""
+    """The version of each part by its name; of those that are installed, when it is first asked for."""
     found = {part: _version(part) for part in PARTS}
     own = {"neoteny": _version("neoteny") + commit(), "python": platform.python_version()}
     return {part: version for part, version in (own | found).items() if version}

@@ -72,7 +72,11 @@ class Running(NamedTuple):
     before: int
 
     def outcome(self, code: int, seconds: float) -> Outcome:
-        return Outcome(self.job, code, last_words(self.job, self.before) if code else "", seconds)
+        try:
+            words = last_words(self.job, self.before) if code else ""
+        except OSError as error:  # somebody has removed its folder
+            words = str(error)
+        return Outcome(self.job, code, words, seconds)
 
 
 class ForkServer:
@@ -98,7 +102,9 @@ class ForkServer:
             EOFError: the server is gone, and with it all that ran.
         """
         assert self.process.stdout
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
+        told = select.poll()
+        told.register(self.process.stdout, select.POLLIN)
+        if not told.poll(1000 * seconds):
             return []
         if not (said := os.read(self.process.stdout.fileno(), 1 << 16)):
             raise EOFError
@@ -106,9 +112,9 @@ class ForkServer:
         return [tuple(json.loads(line)) for line in lines]
 
     def close(self) -> None:
-        """End it, and with it all that runs."""
-        with suppress(BrokenPipeError):
-            self.process.communicate()
+        """Stop all that runs, wait for it, and end the server."""
+        self.process.terminate()
+        self.process.communicate()
 
 
 def free_memory() -> float:

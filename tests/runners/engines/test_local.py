@@ -99,6 +99,43 @@ def test_a_run_begins_at_once(outcomes: dict[str, Outcome]) -> None:
 
 
 @pytest.mark.slow
+def test_stopped_it_waits_for_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before that, jobs that end in the same moment, and one whose folder is removed."""
+    monkeypatch.chdir(tmp_path)
+    closes = """
+import signal, sys, time
+def close(*_):
+    time.sleep(1)
+    sys.exit("closed")
+signal.signal(signal.SIGTERM, close)
+print("begun", flush=True)
+time.sleep(1000)
+"""
+    gone = "import shutil, sys\nshutil.rmtree('gone')\nsys.exit(1)"
+    jobs = [Job(f"{i}", ["/bin/true"]) for i in range(40)]
+    jobs += [Job("gone", program("gone.py", gone)), Job("closes", program("closes.py", closes))]
+    running, ended = Local(4, 0.001).run(jobs), list[Outcome]()
+    while len(ended) < 41 or Path("closes/log.txt").read_text() != "begun\n":
+        ended += next(running)
+    (failed,) = [outcome for outcome in ended if outcome.code]
+    assert (failed.job.name, failed.code) == ("gone", 1)
+    assert "gone/log.txt" in failed.words
+    running.close()
+    assert Path("closes/log.txt").read_text() == "begun\nclosed\n"
+
+
+@pytest.mark.slow
+def test_stopped_while_it_imports_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    running = Local(1, 0.001).run([Job("a", ["/bin/echo", "begun"])])
+    assert next(running) == []
+    began = time.monotonic()
+    running.close()
+    assert time.monotonic() - began < 2
+    assert not Path("a/log.txt").read_text()
+
+
+@pytest.mark.slow
 def test_the_server_is_killed_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ran is stopped, as by a scheduler, and told of as lost; what had not begun is run by another."""
     monkeypatch.chdir(tmp_path)
