@@ -23,6 +23,7 @@ from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.flat import read_flat, read_trials
 from neoteny.runners.reports.sources import of_rows
 from neoteny.runners.reports.task_tables import ABOUT, sections
+from neoteny.runners.reports.wording import in_its_words
 from neoteny.runners.reports.writing import picture_of
 from neoteny.runners.sweeps.explanation import explain
 from neoteny.runners.sweeps.picture import explained
@@ -44,7 +45,7 @@ def of_tasks(file: Path) -> Iterator[Path]:
         heading = [f"# Sequence {sequence}"] if sequence else []
         name = sequence or f"{file.parent.name}{suffix}"
         section = Section(Environment(name, [*of_rows(runs, file.parent, trials=trials)]))
-        text += [*heading, *sections(section)]
+        text += in_its_words([*heading, *sections(section)], section.env.headline)
         stem = "-".join(filter(None, (picture_of(section.env.headline), sequence)))
         picture = file.with_name(f"{stem}{suffix}.png")
         tasks = max(len(rows) for seeds in runs.values() for rows in seeds.values())

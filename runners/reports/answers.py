@@ -227,11 +227,10 @@ def _why(causes: list[Attributed], correlates: Figure | None) -> Said:
             f"of {len(alone)} runs alone {sum(bool(each.named) for each in alone)} name a part: trials are few"
         )
     named = [each for each in causes if each.named]
-    rows = [row for row in correlates.table if _apart(row["low"], row["high"])] if correlates else []
-    lines += [
-        f"goes with the next task's return: {row['number']} (ρ = {short(float(row['rank correlation'] or 0))})"
-        for row in rows
-    ]
+    if correlates:
+        says = correlates.title.removeprefix("What ")
+        rows = [row for row in correlates.table if _apart(row["low"], row["high"])]
+        lines += [f"{says}: {row['number']} (ρ = {short(float(row['rank correlation'] or 0))})" for row in rows]
     if named:
         lead = f"In {named[0].title} the loss sits in {named[0].named[0]}."
     elif causes:

@@ -16,6 +16,7 @@ from neoteny.runners.reports.scores import Scores
 
 #: What is compared: columns of tasks.csv at the end of the task before, or at the switch into the task itself.
 BEFORE = {kind.summary: kind.title for kind in KINDS if kind.summary}
+LOGARITHMIC = {kind.summary for kind in KINDS if kind.log}
 AT_SWITCH = {
     "probe_actor": "probe of the actor",
     "probe_critic": "probe of the critic",
@@ -103,7 +104,8 @@ def correlates(env: Environment, found: Comparison) -> Figure | None:
                 x, y = (list(side) for side in zip(*own, strict=True))
                 lines.append(Line(env.called[method], x, Numbers(y), style=env.styles[method], points=True))
         label = f"{title}: ρ = {rho:.2f}, {len(cells)} points"
-        panels.append(Panel(label, f"{title} {when}", "score in the task", lines))
+        wide = column in LOGARITHMIC and 0 < 4 * values[:, 0].min() < values[:, 0].max()
+        panels.append(Panel(label, f"{title} {when}", "score in the task", lines, log_x=bool(wide)))
     if not panels:
         return None
     table: list[dict[str, Cell]] = sorted(rows, key=lambda row: -abs(float(row["rank correlation"])))  # type: ignore[arg-type]
@@ -114,6 +116,5 @@ def correlates(env: Environment, found: Comparison) -> Figure | None:
         "other. This is correlation: a number that goes with a low return need not be its cause. Intervals draw "
         "whole runs. "
     )
-    return Figure(
-        "correlates", "What goes with the next task's return", how + found.about, panels, table=table, pick=True
-    )
+    title = f"What goes with the next task's {in_words(env.headline)}"
+    return Figure("correlates", title, how + found.about, panels, table=table, pick=True)

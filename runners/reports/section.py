@@ -39,7 +39,7 @@ ABSENT = {
         "No three methods here differ in one number alone. `sweep.py --grid reg.strength=1e-4,1e-3,1e-2` tries three.",
     ),
     "correlates": (
-        "What goes with the next task's return",
+        "What goes with the next task",
         "There are fewer than five tasks after a first one that have both numbers, or the numbers do not differ.",
     ),
     "attribution": (
