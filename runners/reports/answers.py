@@ -227,10 +227,9 @@ def _why(causes: list[Attributed], correlates: Figure | None) -> Said:
             f"of {len(alone)} runs alone {sum(bool(each.named) for each in alone)} name a part: trials are few"
         )
     named = [each for each in causes if each.named]
-    if correlates:
-        says = correlates.title.removeprefix("What ")
-        rows = [row for row in correlates.table if _apart(row["low"], row["high"])]
-        lines += [f"{says}: {row['number']} (ρ = {short(float(row['rank correlation'] or 0))})" for row in rows]
+    says = correlates.title.removeprefix("What ") if correlates else ""
+    rows = [row for row in correlates.table if _apart(row["low"], row["high"])] if correlates else []
+    lines += [f"{says}: {row['number']} (ρ = {short(float(row['rank correlation'] or 0))})" for row in rows]
     if named:
         lead = f"In {named[0].title} the loss sits in {named[0].named[0]}."
     elif causes:
@@ -238,7 +237,7 @@ def _why(causes: list[Attributed], correlates: Figure | None) -> Said:
     else:
         lead = "Not known: no intervention was made (attribute.py RUN --task N, on a run with --keep-agents)."
     if rows:
-        lead += " What goes with the return is correlation, not cause."
+        lead += " What goes with it is correlation, not cause."
     return lead, "attribution" if causes or not rows else "correlates", _some(lines)
 
 
