@@ -22,7 +22,7 @@ from neoteny.runners.reports import Environment, Section, plot
 from neoteny.runners.reports.drawn import save
 from neoteny.runners.reports.flat import read_flat, read_trials
 from neoteny.runners.reports.sources import of_rows
-from neoteny.runners.reports.task_tables import ABOUT, sections
+from neoteny.runners.reports.task_tables import about_means, sections
 from neoteny.runners.reports.wording import in_its_words
 from neoteny.runners.reports.writing import picture_of
 from neoteny.runners.sweeps.explanation import explain
@@ -35,11 +35,7 @@ ALWAYS = ("sensitivity", "attribution")
 def of_tasks(file: Path) -> Iterator[Path]:
     """Write the table of a tasks.csv, and pictures where methods are compared or where there was one."""
     suffix = file.stem.removeprefix("tasks")
-    text = [
-        f"# {file.parent.name}{suffix}",
-        f"Made by `make results` from [{file.name}]({file.name}). Means over seeds with 95 % bootstrap intervals.",
-        ABOUT,
-    ]
+    text: list[str] = []
     trials = {} if _of_studies(file.with_name("trials.csv")) else read_trials(file.with_name("trials.csv"))
     for sequence, runs in read_flat(file).items():
         heading = [f"# Sequence {sequence}"] if sequence else []
@@ -55,8 +51,13 @@ def of_tasks(file: Path) -> Iterator[Path]:
         for drawn in section.figures:
             if drawn.key in ALWAYS or file.with_name(f"{drawn.key}.png").exists():
                 yield from save(drawn, file.parent, name)[:1]
+    head = [
+        f"# {file.parent.name}{suffix}",
+        f"Made by `make results` from [{file.name}]({file.name}). Means over seeds with 95 % bootstrap intervals.",
+        about_means(section.env.headline),
+    ]
     table = file.with_name(f"table{suffix}.md")
-    table.write_text("\n\n".join(text) + "\n")
+    table.write_text("\n\n".join(head + text) + "\n")
     yield table
 
 
