@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 if __name__ == "__main__":  # what is imported below takes its seconds, and Ctrl-C is for the caller
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    INTERRUPT = signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 import numpy as np
 import torch
@@ -142,7 +142,7 @@ def become(order: Order, parent: int) -> None:
     """Be the process that was ordered."""
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, INTERRUPT)  # begun in the background, it is not heard
     end_with_parent(lambda: os.getppid() == parent, signal.SIGTERM)
     np.random.seed()  # noqa: NPY002  # a process of its own begins with another state too
     atexit.unregister(shutil.rmtree)  # temporary folders of imports are all forks'
