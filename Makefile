@@ -16,7 +16,7 @@ demo: $(INSTALLED)  ## train on a short task sequence, about a minute, and say h
 	@echo
 	@echo "Watch it:  $(BIN)/tensorboard --logdir runs/demo   and open http://localhost:6006"
 
-plasticity: $(INSTALLED)  ## a loss of plasticity, its cause and its cure in one picture, in five to ten minutes on two cores
+plasticity: $(INSTALLED)  ## a loss of plasticity, its cause and its cure in one picture, in some six minutes on two cores
 	$(BIN)/python runners/sweep.py --experiment plasticity
 	$(BIN)/python runners/explain.py runs/plasticity/cartpole-rotate
 
