@@ -21,10 +21,10 @@ import sys
 import time
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 if __name__ == "__main__":  # what is imported below takes its seconds, and Ctrl-C is for the caller
-    INTERRUPT = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 import numpy as np
 import torch
@@ -138,11 +138,11 @@ class Server:
             os.write(self.said, json.dumps([number, code, seconds]).encode() + b"\n")
 
 
-def become(order: Order, parent: int) -> None:
-    """Be the process that was ordered."""
+def become(order: Order, parent: int, interrupt: Any) -> None:
+    """Be the process that was ordered, with a parent's process id, and what it does on Ctrl-C."""
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, INTERRUPT)  # begun in the background, it is not heard
+    signal.signal(signal.SIGINT, interrupt)  # not heard, if the sweep was begun in the background
     end_with_parent(lambda: os.getppid() == parent, signal.SIGTERM)
     np.random.seed()  # noqa: NPY002  # a process of its own begins with another state too
     atexit.unregister(shutil.rmtree)  # temporary folders of imports are all forks'
@@ -188,7 +188,7 @@ if __name__ == "__main__":
     end_with_caller()
     me, server = os.getpid(), Server(*prepare())
     if wanted := server.serve():
-        become(wanted, me)
+        become(wanted, me, heard)
     else:
         atexit._run_exitfuncs()
         os._exit(0)  # finalizing all that was imported takes seconds

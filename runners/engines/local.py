@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,13 +39,13 @@ class Local:
             f"{self.room} at a time, not {wanted}: {free:.1f} GiB of memory are free, and a run is taken to need "
             f"{each:g} (--memory says how much)"
         ] * (self.room < wanted)
+        self._server: ForkServer | None = None
 
     def run(self, jobs: Sequence[Job]) -> Generator[list[Outcome], None, None]:
         waiting, running = deque(enumerate(jobs)), dict[int, Running]()
-        server = None
         try:
             while waiting or running:
-                server = server or ForkServer()
+                self._server = server = self._server or ForkServer()
                 ended = []
                 while waiting and len(running) < self.room:
                     number, job = waiting.popleft()
@@ -58,11 +58,18 @@ class Local:
                 try:
                     found = server.ended(0 if ended else TICK)
                 except EOFError:
-                    server, found = None, [(number, LOST, 0.0) for number in running]
+                    self.close()
+                    found = [(number, LOST, 0.0) for number in running]
                 yield ended + [running.pop(number).outcome(code, seconds) for number, code, seconds in found]
         finally:
-            if server:
-                server.close()
+            if running:
+                self.close()
+
+    def close(self) -> None:
+        """Stop what runs, and end the server, which else waits for more jobs."""
+        if self._server:
+            self._server.close()
+        self._server = None
 
 
 class Running(NamedTuple):
@@ -131,5 +138,6 @@ def free_memory() -> float:
 
 @contextmanager
 def start(settings: Settings) -> Iterator[Local]:
-    """Nothing needs to be started."""
-    yield Local(settings.jobs, settings.memory)
+    """What the forks are of is begun with the first jobs, and ends at the end."""
+    with closing(Local(settings.jobs, settings.memory)) as engine:
+        yield engine

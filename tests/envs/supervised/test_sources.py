@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from neoteny import configs
 from neoteny.configs import ConfigError
-from neoteny.envs.supervised import SOURCES
+from neoteny.envs.supervised import SOURCES, sources
 from neoteny.envs.supervised.sources import Cifar10, Cifar100, Digits, Idx, Npz, _load, find_source, load_source
 
 RNG = np.random.default_rng(0)
@@ -161,6 +161,12 @@ def test_examples_are_chosen_by_the_tasks_seed_and_no_more_than_there_are() -> N
     with pytest.raises(ConfigError, match="did you mean 'digits'"):
         find_source({"format": "digit"})
     assert {*SOURCES} == {"digits", "idx", "cifar10", "cifar100", "npz"}
+
+
+def test_without_scikit_learn_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'neoteny\[supervised\]'"):
+        Digits().read()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -151,8 +152,9 @@ def test_closed_before_the_end_it_ends_what_runs(tmp_path: Path, monkeypatch: py
 def test_what_has_ended_is_told_at_least_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     began, times = time.monotonic(), []
-    for _ in Local(1, 0.001).run([Job("a", [*PYTHON, f"import time; time.sleep({4 * TICK})"])]):
-        times.append(time.monotonic() - began)
+    with closing(Local(1, 0.001)) as local:
+        for _ in local.run([Job("a", [*PYTHON, f"import time; time.sleep({4 * TICK})"])]):
+            times.append(time.monotonic() - began)
     assert len(times) >= 4
 
 

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import grids
 import pytest
 
 from neoteny.runners.engines import fork_server
-from neoteny.runners.engines.local import Local
+from neoteny.runners.engines.engine import Settings
+from neoteny.runners.engines.local import Local, start
 from neoteny.runners.engines.work import LOST, Job, Outcome
 
 SERVER = fork_server.__file__
@@ -62,7 +64,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Out
             "file/folder": imports,
         }
         jobs = [Job(name, command) for name, command in commands.items()]
-        yield {outcome.job.name: outcome for some in Local(1, 0.001).run(jobs) for outcome in some}
+        with closing(Local(1, 0.001)) as local:
+            yield {outcome.job.name: outcome for some in local.run(jobs) for outcome in some}
 
 
 @pytest.mark.slow
@@ -141,7 +144,8 @@ def test_the_server_is_killed_and_the_rest_goes_on(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     waits = f"import time\nprint('begun', flush=True)\ntime.sleep(1000)  # {Path.cwd()}"
     jobs = [Job("waits", program("waits.py", waits)), Job("next", program("next.py", "print('done')"))]
-    running, outcomes = Local(1, 0.001).run(jobs), list[Outcome]()
+    local = Local(1, 0.001)
+    running, outcomes = local.run(jobs), list[Outcome]()
     assert next(running) == []
     grids.until(lambda: Path("waits/log.txt").exists() and Path("waits/log.txt").read_text())
     (fork,) = grids.processes(str(Path("waits.py").resolve()))
@@ -151,6 +155,20 @@ def test_the_server_is_killed_and_the_rest_goes_on(tmp_path: Path, monkeypatch: 
         outcomes += some
     assert [(each.job.name, each.code, each.words) for each in outcomes] == [("waits", LOST, "begun"), ("next", 0, "")]
     assert not Path(f"/proc/{fork}").exists()
+    local.close()
+
+
+@pytest.mark.slow
+def test_a_server_is_of_all_jobs_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asks = ["/bin/sh", "-c", "echo $PPID"]
+    with start(Settings(tmp_path, jobs=1, memory=0.001)) as local:
+        for name in ("a", "b"):
+            assert [outcome.code for some in local.run([Job(name, asks)]) for outcome in some] == [0]
+        one, other = (int(Path(name, "log.txt").read_text()) for name in ("a", "b"))
+        assert one == other
+        assert Path(f"/proc/{one}").exists()
+    assert not Path(f"/proc/{one}").exists()
 
 
 @pytest.mark.slow

@@ -12,12 +12,14 @@ from matplotlib.figure import Figure as Canvas
 from scipy import stats
 
 from neoteny.runners.measures.verdicts import RULES, has_drifted
-from neoteny.runners.reports import drawn
+from neoteny.runners.reports import Environment, Section, drawn
 from neoteny.runners.reports.correlates import spearman
 from neoteny.runners.reports.drift import KINDS, network_of
 from neoteny.runners.reports.environment import means
 from neoteny.runners.reports.figures import Dots, Figure, Line, Numbers, Panel, Style, log_ticks
+from neoteny.runners.reports.flat import read_flat
 from neoteny.runners.reports.learning import verdict
+from neoteny.runners.reports.sources import of_rows
 
 NAN = math.nan
 
@@ -104,3 +106,21 @@ def test_long_names_are_whole_in_files(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(0 <= edge.x0 < edge.x1 <= canvas.bbox.width for edge in edges)
     left, right = edges[:2]
     assert left.x1 < right.x0
+
+
+def test_correlates_are_of_what_was_measured_and_wide_numbers_on_a_logarithmic_axis() -> None:
+    file = Path(__file__).parents[3] / "results" / "digits-correlates" / "tasks.csv"
+    (runs,) = read_flat(file).values()
+    section = Section(Environment("digits", [*of_rows(runs, file.parent, trials={})]))
+    (figure,) = [each for each in section.figures if each.key == "correlates"]
+    assert figure.title == "What goes with the next task's accuracy"
+    wide = {panel.title.partition(":")[0]: panel.log_x for panel in figure.panels}
+    assert wide == {
+        "largest singular value σ_max": True,
+        "share of dormant units": False,
+        "feature rank": False,
+        "gradient diversity": False,
+        "condition number": True,
+    }
+    (why,) = [answer for answer in section.answers if answer.key == "correlates"]
+    assert "goes with the next task's accuracy: feature rank" in str(why)

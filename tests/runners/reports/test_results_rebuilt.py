@@ -87,6 +87,9 @@ def test_pictures_are_called_after_what_they_show_and_figures_that_were_there_ar
     (folder / "drift.png").touch()
     assert [Path(line).name for line in results.rebuild(folder)] == ["accuracy.png", "drift.png", "table.md"]
     assert (folder / "drift.png").stat().st_size > 10_000
+    table = (folder / "table.md").read_text()
+    assert "Examples are of training" in table
+    assert "agent" not in table
 
 
 def middles(table: str, heading: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,8 @@ def test_processes_and_what_is_said_of_them(
         Job("[broken]", [sys.executable, "-c", "raise SystemExit('[no] luck')"]),
         Job("fine", [sys.executable, "-c", ""]),
     ]
-    failed = run_all(jobs, Local(1, None))
+    with closing(Local(1, None)) as engine:
+        failed = run_all(jobs, engine)
     assert [(outcome.job.name, outcome.code) for outcome in failed] == [("[broken]", 1)]
     assert collected(failed) == "FAILED [broken] (exit code 1)\n[no] luck\nlog: [broken]/log.txt\n"
     error = capfd.readouterr().err
