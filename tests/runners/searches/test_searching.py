@@ -44,9 +44,11 @@ class Landscape:
         stop: after so many runs the process is stopped.
         code: of the runs with a strength above 0.01.
         short: they end so many segments before their end.
+        best: by method, the decimal logarithm of the strength with the highest return.
     """
 
     def __init__(self) -> None:
+        self.best = dict(BEST)
         self.notes: list[str] = []
         self.room = 2
         self.jobs: list[Job] = []
@@ -61,7 +63,7 @@ class Landscape:
                 self.jobs.append(job)
             experiment, _ = parse(job.command[2:])
             (strength,) = [float(w.partition("=")[2]) for w in job.command if "strength" in w] or [0.0]
-            off = abs(math.log10(strength) - BEST[job.command[job.command.index("--reg") + 1]]) if strength else 5
+            off = abs(math.log10(strength) - self.best[job.command[job.command.index("--reg") + 1]]) if strength else 5
             segments, tasks = experiment.segments, len(experiment.sequence.visits)
             last = len(segments) - 1 - self.short
             state = {"segment": last, "step": sum(segment.steps for segment in segments[: last + 1]), "visit": {}}
@@ -227,7 +229,7 @@ def test_names_that_are_paths_and_ranges_of_agents(landscape: Landscape) -> None
     Path("my_methods.py").write_text("from neoteny.plasticity import L2\nclass L1(L2): ...\nclass L3(L2): ...\n")
     names = "--env cartpole-offset --agent ppo-trac --reg my_methods:L1,my_methods:L3 --num-tasks 2 --trials 2".split()
     ranges = ["--search", "optuna", "--grid", "agent.learning_rate=log 1e-4 .. 1e-2", "--reference", "fresh"]
-    BEST.update({"my_methods:L1": -3.0, "my_methods:L3": -3.0, "none": -3.0})
+    landscape.best.update({"my_methods:L1": -3.0, "my_methods:L3": -3.0, "none": -3.0})
     assert sweep.main([*names, *ranges, "--out", "{x} 20%?"]) == 0
     studies = {row["study"] for row in trials("{x} 20%?")}
     assert studies == {f"cartpole-offset/ppo-trac{name}" for name in ("-L1", "-L3", ",fresh-none")}
