@@ -71,9 +71,11 @@ class Supervised(Learning):
         test = None if data.test_x is None or data.test_y is None else self._examples(data.test_x, data.test_y)
         learner.examples = train
         recorder.begin_segment(segment, learner, train, test, logger)
+        # torch.manual_seed notes for every other device where it was called, which takes milliseconds
+        generator = torch.default_generator if self.experiment.device.type == "cpu" else torch
         first, count = segment.start // len(train), segment.steps // len(train)
         for number in range(first, first + count):
-            torch.manual_seed(self._seed(DROPOUT, segment.visit.index, number))
+            generator.manual_seed(self._seed(DROPOUT, segment.visit.index, number))
             order = np.random.default_rng(self._entropy(ORDER, segment.visit.index, number)).permutation(len(train))
             recorder.begin_pass()
             seen = learner.learn(train, torch.from_numpy(order))

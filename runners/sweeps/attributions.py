@@ -20,7 +20,7 @@ def attributions(plan: Plan, program: Path, jobs: int, done: Sequence[str] | Non
     Args:
         plan: of the sweep.
         program: ``attribute.py``.
-        jobs: processes at a time, which one attribution has for itself if it is the only one.
+        jobs: processes at a time; where fewer attributions are left than that, they share them.
         done: folders of the runs that are complete; None: all are taken to be.
 
     Raises:
@@ -41,15 +41,16 @@ def attributions(plan: Plan, program: Path, jobs: int, done: Sequence[str] | Non
                 raise ConfigError(f"attribution.tasks: {run.folder} has {visits} tasks, got {task}")
             if (done is None or run.folder in done) and not _is_there(run.folder, task, wanted.only, wanted.seeds):
                 found.append((run.folder, task))
-    share = max(1, jobs // max(1, len(found)))
+    left = len(found) % jobs  # when all others are done
+    shares = [1] * (len(found) - left) + [jobs // max(1, left)] * left
     only = ["--only", *wanted.only] if wanted.only else []
-    settings = ["--seeds", str(wanted.seeds), "--jobs", str(share), "--part-of-sweep", *only]
+    settings = ["--seeds", str(wanted.seeds), "--part-of-sweep", *only]
     return [
         Job(
             f"{folder}/attribution/task-{task:04d}",
-            [sys.executable, str(program), folder, "--task", str(task), *settings],
+            [sys.executable, str(program), folder, "--task", str(task), "--jobs", str(share), *settings],
         )
-        for folder, task in found
+        for (folder, task), share in zip(found, shares, strict=True)
     ]
 
 

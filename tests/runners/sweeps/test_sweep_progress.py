@@ -76,19 +76,11 @@ def test_attributions_that_are_missing(tmp_path: Path) -> None:
     jobs = attributions(plan, program, 8)
     none = [run.folder for run in plan.runs[:2]]
     assert [job.name for job in jobs] == [f"{run}/attribution/task-000{task}" for run in none for task in (2, 3)]
-    assert jobs[0].command[1:] == [
-        "attribute.py",
-        none[0],
-        "--task",
-        "2",
-        "--seeds",
-        "2",
-        "--jobs",
-        "2",
-        "--part-of-sweep",
-        "--only",
-        "heads",
-    ]
+    words = "--task 2 --jobs 2 --seeds 2 --part-of-sweep --only heads".split()
+    assert jobs[0].command[1:] == ["attribute.py", none[0], *words]
+    for room, shares in {1: "1111", 2: "1111", 3: "1113", 4: "1111", 5: "1111", 9: "2222"}.items():
+        made = [job.command for job in attributions(plan, program, room)]
+        assert "".join(command[command.index("--jobs") + 1] for command in made) == shares
     assert len(attributions(plan, program, 8, done=none[1:])) == 2
     table = Path(jobs[0].name) / "attribution.csv"
     table.parent.mkdir(parents=True)
