@@ -1,4 +1,9 @@
-"""What the instruments of a run add to the time that it trains, at several widths of its hidden layers."""
+"""What the instruments of a run add to the time that it trains, at several widths of its hidden layers.
+
+Two numbers. Runs with and without take turns: the ratio is all that they add, and scatters as the machine does. And
+the clock is read around every look and all writing of logs: what that takes more with instruments than without, over
+the rest of the slice, scatters little, and lacks what a look costs later, such as a cache that has to be filled again.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,25 @@ import argparse
 import io
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from stable_baselines3.common.logger import Logger
 
 from neoteny import configs
 from neoteny.runners.benchmarks.methods import share
 from neoteny.runners.benchmarks.timing import Slice, figures, measure, show
 from neoteny.runners.experiments import Experiment, compose, find_device, load_presets
-from neoteny.runners.runs import Chain
+from neoteny.runners.measures import Panel
+from neoteny.runners.runs import Chain, recorder
 
 WIDTHS = (64, 256)
 #: Environment steps of a task: short ones, which have their end looked at like any other, and usual ones.
@@ -60,6 +70,58 @@ def learning(settings: Experiment) -> Slice:
     return learn
 
 
+@dataclass
+class Inside:
+    """Seconds that runs spend in looks at their networks and in writing logs.
+
+    Attributes:
+        clock: what seconds are of.
+        total: so far.
+        slices: per environment step, of each slice of a contender.
+    """
+
+    clock: Callable[[], float]
+    total: float = 0.0
+    slices: dict[str, list[float]] = field(default_factory=dict)
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, whose seconds count."""
+
+        def run(*args: Any, **settings: Any) -> Any:
+            begun = self.clock()
+            try:
+                return function(*args, **settings)
+            finally:
+                self.total += self.clock() - begun
+
+        return run
+
+    def noted(self, contender: str, slice_: Slice) -> Slice:
+        """The slice, whose seconds inside are kept."""
+        kept = self.slices.setdefault(contender, [])
+
+        def learn() -> int:
+            before = self.total
+            steps = slice_()
+            kept.append((self.total - before) / steps)
+            return steps
+
+        return learn
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Looks and writing are timed meanwhile."""
+        places = [
+            *((Panel, name) for name in ("begin", "end", "at_switch")),
+            (recorder, "record_look"),
+            (Logger, "dump"),
+        ]
+        with ExitStack() as stack:
+            for place, name in places:
+                stack.enter_context(patch.object(place, name, self.timed(getattr(place, name))))
+            yield
+
+
 def contenders(
     case: str, width: int, steps: int, tasks: int, instruments: tuple[str, ...], out: str, device: str = "cpu"
 ) -> dict[str, Slice]:
@@ -87,16 +149,24 @@ def compare_instruments(options: argparse.Namespace) -> dict[str, Any]:
         f"{device}, {options.rounds} interleaved rounds [middle half]"
     )
     widths = options.widths or WIDTHS
-    table = Table("steps per task", *(f"width {width}" for width in widths), title=title, title_justify="left")
+    columns = [name for width in widths for name in (f"width {width}", "inside looks")]
+    table = Table("steps per task", *columns, title=title, title_justify="left")
     numbers: dict[str, dict[str, Any]] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for steps in options.steps or STEPS:
             numbers[str(steps)] = {}
             for width in widths:
-                with tempfile.TemporaryDirectory() as out:
+                inside = Inside(clock)
+                with tempfile.TemporaryDirectory() as out, inside.watching():
                     slices = contenders(options.agent, width, steps, options.rounds + 1, names, out, str(device))
+                    slices = {name: inside.noted(name, slice_) for name, slice_ in slices.items()}
                     seconds = measure(slices, options.rounds, progress, f"{steps:,} steps, width {width}", clock)
-                numbers[str(steps)][str(width)] = figures(seconds["on"], seconds["on"] / seconds["off"])
-            table.add_row(f"{steps:,}", *map(share, numbers[str(steps)].values()))
+                on, (off_looks, looks) = seconds["on"], (np.array(inside.slices[name][1:]) for name in ("off", "on"))
+                numbers[str(steps)][str(width)] = {
+                    **figures(on, on / seconds["off"]),
+                    "inside": figures(on, on / (on - looks + off_looks)),
+                }
+            found = [each for number in numbers[str(steps)].values() for each in (number, number["inside"])]
+            table.add_row(f"{steps:,}", *map(share, found))
     show(table)
     return {"title": title, "instruments": numbers}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import TensorBoardOutputFormat
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from neoteny.agents.durable import sync
@@ -41,18 +42,19 @@ class Events(TensorBoardOutputFormat):
         self.charts = set(charts)
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        super().write(key_values, key_excluded, step)
-        new = {
-            key
-            for key in key_values.keys() - self._seen
-            if isinstance(key_values[key], np.ScalarType) and "tensorboard" not in (key_excluded[key] or ())
-        }
+        shown = {key: value for key, value in key_values.items() if "tensorboard" not in (key_excluded[key] or ())}
+        numbers = {key: value for key, value in sorted(shown.items()) if _is_number(value)}
+        if numbers:  # in one event: each wakes the thread that writes
+            values = [Summary.Value(tag=key, simple_value=float(value)) for key, value in numbers.items()]
+            self._add(Summary(value=values), step)
+        rest = {key: value for key, value in shown.items() if key not in numbers}
+        super().write(rest, {key: key_excluded[key] for key in rest}, step)
+        new = {key for key in shown.keys() - self._seen if isinstance(shown[key], np.ScalarType)}
         self._seen |= new
         charts = {title for tag in new for title in charts_of(tag)}
         if charts - self.charts:
             self.charts |= charts
-            assert self.writer.file_writer is not None
-            self.writer.file_writer.add_summary(page(self.charts), step)
+            self._add(page(self.charts), step)
 
     def sync(self) -> None:
         """Wait until all events are on disk."""
@@ -69,9 +71,13 @@ class Events(TensorBoardOutputFormat):
         """Say there that the run is complete."""
         self._add(end_of())
 
-    def _add(self, summary: Any) -> None:
+    def _add(self, summary: Any, step: int | None = None) -> None:
         assert self.writer.file_writer is not None
-        self.writer.file_writer.add_summary(summary)
+        self.writer.file_writer.add_summary(summary, step)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, np.ScalarType) and not isinstance(value, str | bytes)
 
 
 def _let_a_new_one_be_last(folder: Path) -> None:

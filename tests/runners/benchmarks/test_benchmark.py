@@ -90,10 +90,33 @@ def test_benchmark_of_instruments(tmp_path, capsys):
     assert benchmark.main([*argv, "--json", str(numbers)]) == 0
     found = json.loads(numbers.read_text())["instruments"]
     assert {steps: list(widths) for steps, widths in found.items()} == {"1024": ["4", "8"], "2048": ["4", "8"]}
+    inside = [each["inside"]["ratio"] for widths in found.values() for each in widths.values()]
+    assert all(1.001 < ratio < 2 for ratio in inside)
     shown = capsys.readouterr().out
     assert all(
         text in shown for text in ("--instruments default", "ppo-control", "cartpole-dynamics", "2,048", "width 8")
     )
+    assert shown.count("inside looks") == 2
+
+
+def test_seconds_inside_looks_are_those_of_their_slice():
+    now = 0.0
+
+    def work(seconds: float, *steps: int) -> int:
+        nonlocal now
+        now += seconds
+        return sum(steps)
+
+    inside = instruments.Inside(lambda: now)
+    look = inside.timed(work)
+    first, second = (inside.noted(str(s), lambda s=s: work(8) + look(s, 4)) for s in (2, 6))
+    assert [first(), second(), first()] == [4, 4, 4]
+    assert inside.slices == {"2": [0.5, 0.5], "6": [1.5]}
+    assert (inside.total, now) == (10, 34)
+    before = instruments.Panel.begin
+    with inside.watching():
+        assert instruments.Panel.begin is not before
+    assert instruments.Panel.begin is before
 
 
 def test_runs_with_and_without_instruments_differ_in_these_only(tmp_path):
