@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import sys
@@ -17,6 +18,7 @@ def forked(*command: str) -> tuple[int, str, str]:
     files = [Path(f".{stream}-{os.getpid()}") for stream in ("out", "err")]
     child = os.fork()
     if not child:
+        gc.freeze()  # what tests have left has threads that are not here: to collect it is to wait for them
         code = 1
         try:
             for stream, file in enumerate(files, start=1):

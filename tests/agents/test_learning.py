@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import agent_zoo as zoo
@@ -50,6 +51,7 @@ def test_identity(
     reg: Method | None,
 ) -> None:
     """The action that repeats the observation is worth 1, for 100 steps."""
+    settings = deepcopy(settings)  # stable-baselines3 writes into policy_kwargs
     agent = algorithm("MlpPolicy", DummyVecEnv([env]), seed=0, device="cpu", reg=reg, **settings)
     agent.learn(steps)
     score, _ = evaluate_policy(agent, agent.get_env(), n_eval_episodes=5, warn=False)

@@ -124,6 +124,7 @@ def test_a_page_of_code_on_copies_that_are_reset_in_the_same_step() -> None:
     assert [tasks.tolist() for tasks in seen] == [[task] * COUNT for task in plan(COUNT)]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_page_of_code_on_copies_that_are_reset_in_the_next_step() -> None:
     """A step that only resets is not a step of the environment: each copy switches after its own 1,001 steps."""

@@ -231,7 +231,7 @@ def kolmogorov_smirnov(ours: np.ndarray, theirs: np.ndarray) -> float:
     ("env", "longest", "least", "most"),
     [
         ("Empty-Random-6x6", 50, 0.9, 1.0),
-        ("LavaGapS5", 25, 0.3, 0.9),
+        pytest.param("LavaGapS5", 25, 0.3, 0.9, marks=pytest.mark.full),
         pytest.param("DoorKey-5x5", 25, 0.2, 0.9, marks=pytest.mark.full),
         pytest.param("SimpleCrossingS9N1", 25, 0.02, 0.5, marks=pytest.mark.full),
     ],

@@ -94,7 +94,7 @@ def test_custom_scalars_tell_the_story(board: Any) -> None:
     page, address = board
     page.goto(f"{address}/#custom_scalars")
     page.get_by_text("1 · Does it learn each task?").wait_for()
-    titles = [text.strip() for text in page.locator(".category-name").all_inner_texts()]
+    titles = [text.strip() for text in page.locator(".category-name").all_text_contents()]
     assert titles[:3] == [
         "1 · Does it learn each task?",
         "2 · Can the actor still learn?",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ SMALL = "--num-envs 4 --agent.n_steps 16 --agent.batch_size 64 --agent.network.h
 def argv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_callbacks", raising=False)  # that of another test
     Path("my_callbacks.py").write_text(MODULE)
     Path("tiny.yaml").write_text(SEQUENCE)
     return ["--env", "tiny.yaml", *SMALL, "--out"]

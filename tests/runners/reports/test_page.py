@@ -195,6 +195,7 @@ def made(env: Path, file: Path) -> Path:
     return file
 
 
+@pytest.mark.full
 def test_twenty_five_methods_at_the_width_of_a_phone(run: Path, tmp_path: Path, chromium: Any) -> None:
     names = configs.names("regs")[:25]
     assert len(names) == 25
