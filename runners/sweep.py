@@ -214,7 +214,8 @@ def carry_out(plan: Plan, found: list[Progress], engine: Engine, share: int) -> 
     print(f"{len(found) - len(wrong)} of {len(found)} runs are complete.")
     done = [run.folder for run in plan.runs if run.folder not in wrong]
     if after := attributions(plan, HERE / "attribute.py", share, done):
-        not_attributed = run_all(after, engine, "attributions")
+        alone, sharing = ([job for job in after if (job.threads > 1) == many] for many in (False, True))
+        not_attributed = [*run_all(alone, engine, "attributions"), *run_all(sharing, engine, "attributions")]
         print(f"{len(after) - len(not_attributed)} of {len(after)} attributions are complete.")
         failed += not_attributed
     for folder in dict.fromkeys(Path(folder).parents[1] for folder in done):
@@ -261,7 +262,7 @@ def run(options: argparse.Namespace, rest: list[str], prog: str) -> int:
     with start(settings) as engine:
         for note in engine.notes:
             print(note, file=sys.stderr)
-        return carry_out(planned, found, engine, share)
+        return carry_out(planned, found, engine, min(share, engine.room or share))
 
 
 def main(argv: list[str], prog: str = "sweep.py") -> int:

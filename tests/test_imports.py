@@ -92,7 +92,7 @@ PLANTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("file", "line"), some(PLANTED, "a later room's, late"))
+@pytest.mark.parametrize(("file", "line"), some(PLANTED, "a later room's, late", "a circle's, for types"))
 def test_a_planted_import_is_found(file: str, line: str, tmp_path: Path) -> None:
     for package in ("neoteny", *PACKAGES):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,7 +1,7 @@
 """What the instruments of a run add to the time that it trains, at several widths of its hidden layers.
 
 Two numbers. Runs with and without take turns: the ratio is all that they add, and scatters as the machine does. And
-the clock is read around every look and all writing of logs: what that takes more with instruments than without, over
+the clock is read around every look and every dump of a logger: what these take more with instruments than without, over
 the rest of the slice, scatters little, and lacks what a look costs later, such as a cache that has to be filled again.
 """
 
@@ -72,7 +72,7 @@ def learning(settings: Experiment) -> Slice:
 
 @dataclass
 class Inside:
-    """Seconds that runs spend in looks at their networks and in writing logs.
+    """Seconds that runs spend in looks at their networks and in dumps of their loggers.
 
     Attributes:
         clock: what seconds are of.
@@ -110,7 +110,7 @@ class Inside:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Looks and writing are timed meanwhile."""
+        """Looks and dumps are timed meanwhile."""
         places = [
             *((Panel, name) for name in ("begin", "end", "at_switch")),
             (recorder, "record_look"),

@@ -71,7 +71,7 @@ class Supervised(Learning):
         test = None if data.test_x is None or data.test_y is None else self._examples(data.test_x, data.test_y)
         learner.examples = train
         recorder.begin_segment(segment, learner, train, test, logger)
-        # torch.manual_seed notes for every other device where it was called, which takes milliseconds
+        # torch.manual_seed notes for every other device where it was called, which takes about a millisecond
         generator = torch.default_generator if self.experiment.device.type == "cpu" else torch
         first, count = segment.start // len(train), segment.steps // len(train)
         for number in range(first, first + count):

@@ -20,7 +20,8 @@ def attributions(plan: Plan, program: Path, jobs: int, done: Sequence[str] | Non
     Args:
         plan: of the sweep.
         program: ``attribute.py``.
-        jobs: processes at a time; where fewer attributions are left than that, they share them.
+        jobs: processes at a time. The last attributions, of which there are fewer, share them: they have more than
+            one thread, and are to begin when the others have ended.
         done: folders of the runs that are complete; None: all are taken to be.
 
     Raises:
@@ -49,6 +50,7 @@ def attributions(plan: Plan, program: Path, jobs: int, done: Sequence[str] | Non
         Job(
             f"{folder}/attribution/task-{task:04d}",
             [sys.executable, str(program), folder, "--task", str(task), "--jobs", str(share), *settings],
+            threads=share,
         )
         for (folder, task), share in zip(found, shares, strict=True)
     ]

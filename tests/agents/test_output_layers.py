@@ -84,7 +84,7 @@ def check(agent: Continual, heads: set[str]) -> None:
     assert {layer.name for method in agent.methods.values() for layer in method.layers} & linear == linear - heads
 
 
-@pytest.mark.parametrize("size", some([*SIZES], "one of each"))
+@pytest.mark.parametrize("size", some([*SIZES], "64 actions"))
 @pytest.mark.parametrize(
     ("algorithm", "heads", "discrete"),
     [(a, heads[i], not i) for a, heads in ALGORITHMS.items() for i in (0, 1) if heads[i]],

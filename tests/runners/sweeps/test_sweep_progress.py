@@ -7,11 +7,14 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from neoteny import configs
 from neoteny.configs import ConfigError, dump_yaml
+from neoteny.runners import sweep
+from neoteny.runners.engines.engine import Engine
 from neoteny.runners.engines.local import Local
 from neoteny.runners.engines.work import Job
 from neoteny.runners.experiments import Experiment, Plan, Sweep
@@ -69,6 +72,18 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     assert [each.state for each in progress_of(longer.runs)] == ["begun", "missing"]
 
 
+def test_attributions_that_share_processes_begin_when_the_others_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path, seeds=3, attribution={"tasks": [2], "seeds": 2, "only": ["heads"], "of": {"reg": "none"}})
+    asked: list[list[int]] = []
+    monkeypatch.setattr(sweep, "run_all", lambda jobs, *_: asked.append([job.threads for job in jobs]) or [])
+    monkeypatch.setattr(sweep, "ended_early", lambda *_: [])
+    monkeypatch.setattr(sweep, "compare", lambda _: None)
+    assert sweep.carry_out(plan, progress_of(plan.runs), cast(Engine, None), 2) == 0
+    assert asked == [[1] * len(plan.runs), [1, 1], [2]]
+
+
 def test_attributions_that_are_missing(tmp_path: Path) -> None:
     wanted = {"tasks": [2, 3], "seeds": 2, "only": ["heads"], "of": {"reg": "none"}}
     plan = planned(tmp_path, seeds=2, attribution=wanted)
@@ -79,8 +94,9 @@ def test_attributions_that_are_missing(tmp_path: Path) -> None:
     words = "--task 2 --jobs 2 --seeds 2 --part-of-sweep --only heads".split()
     assert jobs[0].command[1:] == ["attribute.py", none[0], *words]
     for room, shares in {1: "1111", 2: "1111", 3: "1113", 4: "1111", 5: "1111", 9: "2222"}.items():
-        made = [job.command for job in attributions(plan, program, room)]
-        assert "".join(command[command.index("--jobs") + 1] for command in made) == shares
+        made = attributions(plan, program, room)
+        assert "".join(job.command[job.command.index("--jobs") + 1] for job in made) == shares
+        assert "".join(str(job.threads) for job in made) == shares
     assert len(attributions(plan, program, 8, done=none[1:])) == 2
     table = Path(jobs[0].name) / "attribution.csv"
     table.parent.mkdir(parents=True)
