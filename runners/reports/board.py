@@ -67,7 +67,8 @@ def _draw(section: Section, writer: SummaryWriter) -> None:
     for number, key in enumerate(SHOWN, 1):
         if key in figures:
             with tempfile.TemporaryDirectory() as place:
-                picture = np.asarray(Image.open(save(figures[key], Path(place), section.env.name)[0]).convert("RGB"))
+                (file,) = save(figures[key], Path(place), section.env.name, ["png"])
+                picture = np.asarray(Image.open(file).convert("RGB"))
             writer.add_image(f"{GROUP}/{number} {figures[key].title}", picture, dataformats="HWC")
 
 

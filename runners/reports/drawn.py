@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ SIZE = (5.4, 3.2)
 LETTER = 0.083
 
 
-def save(figure: Figure, folder: Path, title: str) -> list[Path]:
-    """Write a figure as PNG and SVG; nothing, if it has no panels."""
+def save(figure: Figure, folder: Path, title: str, kinds: Sequence[str] = ("png", "svg")) -> list[Path]:
+    """Write a figure as files of these kinds; nothing, if it has no panels."""
     if not figure.panels:
         return []
     count = len(figure.panels)
@@ -58,7 +59,7 @@ def save(figure: Figure, folder: Path, title: str) -> list[Path]:
     if handles:
         fit = int(SIZE[0] * columns / (0.6 + LETTER * max(map(len, labels))))
         canvas.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, fit)), frameon=False)
-    files = [folder / f"{figure.key}.{kind}" for kind in ("png", "svg")]
+    files = [folder / f"{figure.key}.{kind}" for kind in kinds]
     for file in files:
         canvas.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)
         canvas.set_layout_engine("none")  # what was laid out once stays so
