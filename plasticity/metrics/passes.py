@@ -16,6 +16,8 @@ from neoteny.plasticity.metrics.recurrent import replay
 from neoteny.plasticity.views import MATRICES
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+#: Those of a matrix that multiply it with what the layer gets.
+PLAIN = [kind.forward for kind in MATRICES]
 #: Torch's modules that are no activation of hidden units.
 OUTPUTS = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 #: Per-sample gradients of at most so many numbers are held at once.
@@ -231,8 +233,12 @@ def _slopes(route: _Route) -> Tensor | None:
 
 
 def _by_sample(layer: nn.Module, given: Tensor, gradient: Tensor, samples: int) -> tuple[Tensor, Tensor] | None:
-    """(samples, positions, in) and (samples, positions, out); None where they do not come sample by sample."""
-    if len(given) != samples:
+    """(samples, positions, in) and (samples, positions, out).
+
+    None where they do not come sample by sample, or a ``forward`` of the layer's own may multiply something else.
+    """
+    own = isinstance(layer, MATRICES) and getattr(layer.forward, "__func__", None) not in PLAIN
+    if own or len(given) != samples:
         return None
     if not isinstance(layer, MATRICES[1:]):
         return given.reshape(samples, -1, given.shape[-1]), gradient.reshape(samples, -1, gradient.shape[-1])

@@ -102,4 +102,5 @@ class Supervised(Learning):
 
     def _examples(self, x: Array, y: Array) -> Examples:
         device = self.experiment.device
-        return Examples(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device))
+        inputs = torch.from_numpy(x).to(device, memory_format=self.experiment.net.memory_format)
+        return Examples(inputs, torch.from_numpy(y).to(device))

@@ -61,6 +61,24 @@ class Reshaped(nn.Module):
         return self.head(self.cell(x.reshape(-1, 2)).tanh().reshape(len(x), -1))[:, 0]
 
 
+class Flattening(nn.Linear):
+    """A layer with a ``forward`` of its own, which multiplies something else than what the layer gets."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1))
+
+
+class Doubling(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(2 * x)
+
+
+def patched(layer: nn.Linear) -> nn.Linear:
+    forward = layer.forward
+    layer.forward = lambda x: forward(x.square())  # type: ignore[method-assign]
+    return layer
+
+
 def last(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(0))
 
@@ -95,6 +113,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "rnn cell": (lambda: Sequences(nn.RNNCell(2, 4)), (SAMPLES, 3, 2)),
     "recurrent": (Recurrent, (SAMPLES, 7)),
     "reshaped": (Reshaped, (SAMPLES, 6)),
+    "forward, shape": (lambda: last(Flattening(6, 4), nn.ReLU(), nn.Linear(4, 1)), (SAMPLES, 2, 3)),
+    "forward, values": (lambda: last(Doubling(3, 4), nn.Tanh(), patched(nn.Linear(4, 2)), nn.Linear(2, 1)), (6, 3)),
 }  # fmt: skip
 
 

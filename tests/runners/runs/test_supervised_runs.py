@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from thinning import some
+from torch import nn
 
 from neoteny.agents.supervised import Examples, Learner
 from neoteny.agents.supervised.learner import Seen
@@ -170,6 +172,35 @@ def test_the_order_of_examples_is_not_that_in_which_labels_were_drawn(
     for number, order in enumerate(orders):
         changed = stream.task(number // 6).y != stream.examples.y
         assert changed[order[:64]].sum() == pytest.approx(changed.sum() / 4, abs=14)  # four standard deviations
+
+
+def flattening(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A network of a user's, which takes it that examples lie in memory in order."""
+
+    class Flattening(nn.Linear):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return super().forward(pictures.view(len(pictures), -1))
+
+    return Flattening(math.prod(shape), outputs)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("net", "last"), [("cnn", True), ("vit", False), ("test_supervised_runs:flattening", False)])
+def test_channels_come_last_in_memory_where_that_is_faster(
+    net: str, last: bool, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strides, learn = set(), Learner.learn
+
+    def recorded(self: Learner, examples: Examples, order: torch.Tensor) -> Seen:
+        (batch,) = examples.batches(order, len(order))
+        strides.add(batch.inputs.stride())
+        return learn(self, examples, order)
+
+    monkeypatch.setattr(Learner, "learn", recorded)
+    np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).random((64, channels, 8, 8)), y=np.arange(64) % 4)
+    argv, _ = command(tmp_path, "--data", str(tmp_path / "mine.npz"), "--net", net, *NETS.get(net, []))
+    assert continual_supervised.main(argv) == 0
+    assert strides == {(64 * channels, 1, 8 * channels, channels) if last else (64 * channels, 64, 8, 1)}
 
 
 @pytest.mark.parametrize("options", [NETS["vit"], [*NETS["mlp"], "--fresh"]], ids=["vit", "mlp, fresh"])
