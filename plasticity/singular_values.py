@@ -52,8 +52,9 @@ EARLY, MOST = 2000, 8
 DRIFT, LONGEST = 0.003, 2
 #: Where λ_2/λ_b of some matrix is above this, an update takes two steps, else one.
 LEVEL = 0.9
-#: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that.
-WARM_UP, CONVERGED = 2000, 1e-7
+#: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that, over
+#: so many steps: in one, the rounding of float32 may be as much, and of many matrices always is in some.
+WARM_UP, CONVERGED, OVER = 2000, 1e-7, 16
 #: Matrices of no more rows or columns than this share a batch; larger ones share one with those of like size.
 PADDED = 4096
 
@@ -221,10 +222,10 @@ class Tracker:
     def settle(self, matrices: Mapping[str, Tensor]) -> None:
         """Take steps on matrices that stand still, until σ does too."""
         sigma = self.sigma
-        for step in range(WARM_UP if self.names else 0):
-            self._step(matrices)
+        for _ in range(WARM_UP // OVER if self.names else 0):
+            self._step(matrices, OVER)
             before, sigma = sigma, self.sigma
-            if step > 15 and not ((sigma - before).abs() > CONVERGED * sigma).any():
+            if not ((sigma - before).abs() > OVER * CONVERGED * sigma).any():
                 break
 
     def _step(self, matrices: Mapping[str, Tensor], steps: int = 1) -> None:

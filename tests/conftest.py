@@ -1,16 +1,19 @@
 """What holds for every test."""
 
 import os
+import zlib
 
 import pytest
 import torch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of some tests that are alike one runs, and all with FULL=1."""
+    """Of some tests that are alike one runs, of others about one case in n, chosen by name, and all with FULL=1."""
     if "FULL" not in os.environ:
         for item in items:
-            if item.get_closest_marker("full"):
+            sampled = item.get_closest_marker("sampled")
+            left = sampled and zlib.crc32(item.name.encode()) % sampled.args[0]
+            if left or item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason="one of several, for time; make full runs all"))
 
 

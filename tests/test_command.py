@@ -77,7 +77,7 @@ def test_help_and_version_load_nothing_heavy():
         assert not names & {"torch", "numpy", "yaml", "pydantic"}
 
 
-@pytest.mark.parametrize("name", some([*COMMANDS], "train", "report"))
+@pytest.mark.parametrize("name", some([*COMMANDS], "train"))
 def test_help_of_a_command_leaves_torchs_compiler_alone(name):
     """It takes as long to load as all the rest."""
     names = loaded(f"from neoteny.__main__ import main; main([{name!r}, '--help'])")

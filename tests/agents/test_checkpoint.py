@@ -43,6 +43,7 @@ def observations(agent: Continual) -> np.ndarray[Any, Any]:
 # The same agent ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CASES)
 def test_an_agent_survives_bit_for_bit_and_trains_on(name: str, tmp_path: Path) -> None:
     case = CASES[name]

@@ -44,6 +44,7 @@ DISCRETE = (sb3.A2C, sb3.PPO, sb3.DQN, sb3_contrib.QRDQN, sb3_contrib.TRPO, sb3_
 SMALL = {"buffer_size": 500, "learning_starts": 20, "batch_size": 16, "n_steps": 16, "network": {"hidden": [8]}}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("algorithm", ALGORITHMS[:-1])
 def test_it_trains(algorithm: type) -> None:
     cls = continual(algorithm)

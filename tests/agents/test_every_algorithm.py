@@ -97,6 +97,7 @@ def go_on(agent: Any, seed: int) -> None:
     agent.learn(64, reset_num_timesteps=False)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.filterwarnings("ignore:spectral leaves out:UserWarning")
 @pytest.mark.parametrize(
     "algorithm", [pytest.param(cls, marks=[pytest.mark.full] * (cls is sb3_contrib.RecurrentPPO)) for cls in LEARNING]

@@ -89,6 +89,7 @@ def rollout(made: Any) -> int:
     return int(each * made.n_envs)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("way", ["ContinualVecEnv", "make_vec_env"])
 @pytest.mark.parametrize("name", some(ALGORITHMS, "ppo", "dqn", "sac"))
@@ -114,6 +115,7 @@ def test_whatever_wraps_the_environments(name: str, way: str, wrapper: str) -> N
     assert len(made.told) == TASKS - 1
 
 
+@pytest.mark.full
 def test_from_other_processes() -> None:
     settings = {"preset": "cartpole-dynamics", "copies": 2, "steps_per_task": BUDGET, "num_tasks": TASKS}
     env = make_vec_env(ContinualEnv, 2, seed=0, env_kwargs=settings, vec_env_cls=SubprocVecEnv)

@@ -96,6 +96,7 @@ def joining(joins: str, penalty: Penalty) -> Penalty:
     return type(penalty)(strength=penalty.strength, joins=joins)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("penalty", one_in(2, PENALTIES))
 @pytest.mark.parametrize(("name", "norm"), RUNS)
 def test_in_loss_is_the_loss_term(name: str, norm: str, penalty: Penalty, monkeypatch: pytest.MonkeyPatch) -> None:

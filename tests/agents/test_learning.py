@@ -111,6 +111,7 @@ def test_control_is_learned_with_the_settings_that_users_get(
     assert max(scores) >= reached
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "env_id", "steps", "random", "reached"),

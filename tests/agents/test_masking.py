@@ -64,6 +64,7 @@ tasks:
 """
 
 
+@pytest.mark.full
 def test_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "my_agent.py").write_text(AGENT)
     (tmp_path / "masked_env.py").write_text((Path(__file__).parents[1] / "envs" / "masked_env.py").read_text())

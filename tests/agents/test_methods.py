@@ -53,6 +53,7 @@ def resets(done: Run) -> list[Act]:
 # Nothing where nothing is asked for -------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @every_method
 @every_case
 def test_idle_is_training_without(case: str, name: str) -> None:
@@ -114,6 +115,7 @@ def assert_injected_targets_compute_the_same(done: Run) -> None:
         assert torch.equal(done.end[entry].weight, done.end[entry.replace(".added.", ".removed.")].weight), entry
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", some([*METHODS, *COMPOSED], "weight-clipping", "normalize-and-project", "spectral", "redo", "layer-reset")
 )
@@ -176,6 +178,7 @@ def test_reset_weights_are_in_the_optimizer_and_move(case: str, name: str) -> No
         assert sum(len(mask) for mask in of) < 30 or torch.cat(of).any(), entry
 
 
+@pytest.mark.sampled(3)
 @every_method
 @every_case
 def test_moments_are_forgotten_of_exactly_what_was_reset(case: str, name: str) -> None:

@@ -26,6 +26,7 @@ def learning(agent: Any) -> list[bool]:
     return [p.requires_grad for p in agent.policy.parameters()]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", one_in(3, [*METHODS, *COMPOSED]))
 @every_case
 def test_saved_and_loaded_it_goes_on_bit_for_bit(case: str, name: str, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def check(agent: Continual, heads: set[str]) -> None:
     assert {layer.name for method in agent.methods.values() for layer in method.layers} & linear == linear - heads
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("size", some([*SIZES], "64 actions"))
 @pytest.mark.parametrize(
     ("algorithm", "heads", "discrete"),

@@ -182,6 +182,7 @@ def test_batches_hold_no_padding_and_clear_what_an_episode_begins_without() -> N
 # Memory -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("reg", some({"plain": None, "spectral": Spectral(strength=1e-3)}, "spectral"))
 @pytest.mark.parametrize("critic", some([*CRITICS], "own"))
@@ -250,7 +251,7 @@ UNITS = ("continual-backprop", "layer-reset", "redo", "self-normalized-resets")
 PLASTIC = [name for name in configs.names("regs") if "method" in configs.load("regs", name)[1]]
 
 
-@pytest.mark.parametrize("name", some(configs.names("regs"), "spectral", "redo", "layer-norm", "trac"))
+@pytest.mark.parametrize("name", some(configs.names("regs"), "redo", "layer-norm"))
 def test_every_preset_trains_with_it(name: str, tmp_path: Path) -> None:
     """In a run, with a switch."""
     (tmp_path / "tiny.yaml").write_text("tasks: [{env: CartPole-v1, steps: 128}]\ncycles: 2")

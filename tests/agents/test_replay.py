@@ -81,6 +81,7 @@ def test_other_kinds_of_replay_stay_what_they_are() -> None:
 # On disk ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("size", [1000, 40], ids=["filling", "full"])
 @pytest.mark.parametrize("envs", [1, 2])
 @pytest.mark.parametrize("memory", [{}, MEMORY], ids=["plain", "thrifty"])

@@ -115,6 +115,7 @@ def test_a_page_of_code_on_our_vector() -> None:
     assert sum("episode" in info for info, _ in steps) > 100
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_page_of_code_on_copies_that_are_reset_in_the_same_step() -> None:
     env = copies(gym.vector.AutoresetMode.SAME_STEP)

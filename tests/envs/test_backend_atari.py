@@ -97,7 +97,7 @@ def play_beside_replays(kind: str, game: str, steps: int) -> tuple[list[int], se
 
 @each_kind
 @pytest.mark.parametrize(("game", "steps", "lives"), [
-    ("MsPacman", 800, 3), ("Breakout", 400, 5),
+    ("MsPacman", 800, 3), pytest.param("Breakout", 400, 5, marks=pytest.mark.full),
     pytest.param("SpaceInvaders", 700, 3, marks=pytest.mark.full),
     *(pytest.param(game, 10_000, 3, marks=pytest.mark.full) for game in ("SpaceInvaders", "BeamRider", "MsPacman")),
 ])  # fmt: skip

@@ -54,6 +54,7 @@ def test_every_layout_of_one_is_a_layout_of_the_other_and_as_frequent(size: int,
         assert chi2 < free + 5 * np.sqrt(2 * free)
 
 
+@pytest.mark.full
 def test_random_play_agrees() -> None:
     """Also with the actions that do nothing here, and to the time limit."""
     script = np.random.default_rng(0).choice(7, 250, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1])

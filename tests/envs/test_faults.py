@@ -63,6 +63,7 @@ FOUND = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", one_in(2, [0, 1]))
 @pytest.mark.parametrize("backend", ["gymnasium", "async"])
 @pytest.mark.parametrize("way", FOUND)
@@ -156,6 +157,7 @@ def test_a_process_that_hangs_is_named_after_the_stated_time() -> None:
     env.close()
 
 
+@pytest.mark.full
 def test_a_process_that_hangs_in_a_reset_is_named() -> None:
     env = ContinualVectorEnv(sequence("hang", "async", at=0), COUNT, timeout=1.5)
     assert run(env) == 10

@@ -246,6 +246,7 @@ def play(env: str, backend: str, blank: bool, episodes: int = 300, num_envs: int
     return np.array([mine[: episodes // num_envs] for mine in returns]).ravel()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "env",

@@ -43,6 +43,7 @@ def far_from_one(module: nn.Module, names: list[str]) -> dict[str, float]:
     return {name: sigma for name, sigma in norms(module, names).items() if abs(sigma - 1) > 0.02}
 
 
+@pytest.mark.sampled(3)
 @every_network
 def test_exactly_these_matrices_are_acted_on(case: Case) -> None:
     network = case.make()
@@ -55,7 +56,7 @@ def test_exactly_these_matrices_are_acted_on(case: Case) -> None:
     assert coverage.keys() == {*case.acted_on, *case.heads, *case.others}
 
 
-@pytest.mark.parametrize("case", one_in(6, NETWORKS))
+@pytest.mark.parametrize("case", one_in(12, NETWORKS))
 def test_a_large_strength_brings_each_of_them_to_one(case: Case) -> None:
     torch.manual_seed(0)
     network, generator = case.make(), torch.Generator().manual_seed(1)
@@ -110,6 +111,7 @@ OTHERS["weight norm"] = Case(
 )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.filterwarnings("ignore:.*does not support")
 @pytest.mark.parametrize("joins", ["after-clipping", "in-loss"])
 @pytest.mark.parametrize("name", PENALTIES)

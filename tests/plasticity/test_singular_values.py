@@ -214,3 +214,13 @@ def test_pairs_are_held_while_nothing_moves_and_renewed_when_it_does():
     assert renewals(10 * LONGEST, 1.0) == 10
     renewals(20, 1.01)
     assert renewals(20, 1.01) == 20
+
+
+def test_of_many_matrices_it_settles_too() -> None:
+    """The rounding of one of them is not taken for a change: a network of many layers is ready at once."""
+    drawn = torch.Generator().manual_seed(0)
+    matrices = {str(i): torch.randn(16, 144, generator=drawn) for i in range(26)}
+    tracker = Tracker(matrices, torch.Generator().manual_seed(1))
+    assert int(tracker._steps) <= 200
+    exact = torch.linalg.matrix_norm(torch.stack([*matrices.values()]), 2)
+    torch.testing.assert_close(tracker.sigma, exact, rtol=3e-5, atol=0)

@@ -10,6 +10,7 @@ from neoteny.runners.experiments import parse_numbers
 TINY = "--num-tasks 2 --steps-per-task 1024 --num-envs 16 --agent.n_steps 16 --agent.network.hidden [8]".split()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_sweep_then_report(tmp_path, capsys):
     out = tmp_path / "runs"

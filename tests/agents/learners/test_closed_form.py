@@ -191,6 +191,7 @@ def test_a_change_between_two_updates_of_a_rollout_holds_at_once(kind: str, give
         assert torch.allclose(value, mine.policy.state_dict()[key], rtol=1e-4, atol=1e-6), key
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reg", [None, Spectral(strength=1e-2)], ids=["none", "spectral"])
 def test_saved_and_loaded_it_goes_on_bit_for_bit(kind: str, reg: Method | None, tmp_path: Path) -> None:

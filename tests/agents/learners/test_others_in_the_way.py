@@ -41,6 +41,7 @@ def weigh_down(optimizer: Any, *_: Any) -> None:
     optimizer.param_groups[0]["weight_decay"] = 0.3
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("hook", [sign_of_gradients, drop_one_gradient, clear_state, replace_a_moment, weigh_down])
 @pytest.mark.parametrize("kind", ["ppo discrete", "dqn", "sac"])

@@ -193,6 +193,7 @@ def check(kind: str, double: bool, **given: Any) -> Any:
     return mine
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("kind", ["ppo discrete", "ppo gaussian", "dqn", "double-dqn", "sac"])
@@ -251,6 +252,7 @@ def of_preset(name: str) -> dict[str, Any]:
     return {"reg": regs.build(methods), "network": network}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", some(["ppo discrete", "sac", "double-dqn"], "ppo discrete"))
 @pytest.mark.parametrize("reg", [name for name in configs.names("regs") if name != "none"])
 def test_every_method_acts_as_on_the_updates_of_stable_baselines3(reg: str, kind: str) -> None:

@@ -74,6 +74,7 @@ def test_the_parts_of_an_agent(name):
         assert set(names) == weights_of(part, agent), part
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_each_agent_lacks_is_said(name):
     agent, fresh = trained(name), MAKERS[name](seed=1)
@@ -96,6 +97,7 @@ def test_what_each_agent_lacks_is_said(name):
 SINGLE = [(name, part) for name in MAKERS for part in PARTS[name].split()]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "part"), SINGLE)
 def test_a_fresh_part_and_its_moments_and_nothing_else(name, part):
     agent, fresh = trained(name), MAKERS[name](seed=1)
@@ -139,8 +141,8 @@ def test_nothing_is_nothing(name):
     ("intervention", "touches"),
     [
         ("optimizer", ("moment",)),
-        ("replay", ("replay",)),
-        ("normalization", ("normalization",)),
+        pytest.param("replay", ("replay",), marks=pytest.mark.full),
+        pytest.param("normalization", ("normalization",), marks=pytest.mark.full),
         ("coefficients", ("log_ent_coef", "moment log_ent_coef")),
     ],
 )
@@ -159,7 +161,7 @@ def test_what_is_no_weight(intervention, touches):
         assert torch.equal(agent.log_ent_coef, fresh.log_ent_coef)
 
 
-@pytest.mark.parametrize("name", ["ppo", "sac"])
+@pytest.mark.parametrize("name", some(["ppo", "sac"], "sac"))
 @pytest.mark.parametrize("reg", some([*METHODS], "spectral", "redo", "plasticity-injection"))
 def test_methods_go_on_with_what_is_fresh(name, reg):
     """And none is left with something that is not a number, or that it cannot save."""

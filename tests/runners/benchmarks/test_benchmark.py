@@ -22,6 +22,7 @@ SMALL = {
 SMALL_UPDATES = {"ppo": 3, "dqn": 64 // 8 * 3}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", ["ppo"])
 def test_benchmark_of_agents(tmp_path, agent):
@@ -84,6 +85,7 @@ def test_benchmark_of_methods(tmp_path, capsys):
     assert all(text in shown for text in ("spectral", "redo", "width 4", "width 8", "%"))
 
 
+@pytest.mark.full
 def test_benchmark_of_instruments(tmp_path, capsys):
     numbers = tmp_path / "numbers.json"
     argv = ["--instruments", "--agent", "ppo-control", "--widths", "4", "8", "--rounds", "1", "--steps", "1024"]

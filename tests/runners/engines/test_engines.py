@@ -149,6 +149,7 @@ def test_closed_before_the_end_it_ends_what_runs(tmp_path: Path, monkeypatch: py
     assert not Path("2").exists()
 
 
+@pytest.mark.full
 def test_what_has_ended_is_told_at_least_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     began, times = time.monotonic(), []
@@ -224,6 +225,7 @@ def test_a_folder_is_brought_back_from_a_node_that_does_not_see_it(tmp_path: Pat
         on_a_node(Job("run", [*PYTHON, "import os; os.kill(os.getpid(), 9)"]), work, mark, b"")
 
 
+@pytest.mark.full
 def test_who_is_patient_waits_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import time; from pathlib import Path; from neoteny.runners.runs.lock import Lock; lock = Lock(Path('a'))"
     held = subprocess.Popen(

@@ -158,6 +158,7 @@ def test_the_server_is_killed_and_the_rest_goes_on(tmp_path: Path, monkeypatch: 
     local.close()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_server_is_of_all_jobs_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -46,7 +46,7 @@ SHOWN = {
 SMALL = "--num-envs 8 --agent.n_steps 16 --agent.batch_size 64 --agent.network.hidden [16,16]".split()
 
 
-@pytest.mark.parametrize("reg", some([*REGS, ALL_AT_ONCE], "spectral", "muon", "shrink-and-perturb", ALL_AT_ONCE))
+@pytest.mark.parametrize("reg", some([*REGS, ALL_AT_ONCE], "muon", ALL_AT_ONCE))
 def test_three_tasks(reg: str, tmp_path: Path):
     argv = ["--env", "minigrid-permute", "--num-tasks", "3", "--steps-per-task", "1024", "--reg", reg, *SMALL]
     argv += ["--out", str(tmp_path)]

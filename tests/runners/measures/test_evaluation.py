@@ -99,6 +99,7 @@ def test_generators_are_left_alone(name: str) -> None:
     assert str(before[2:]) == str(traces(agent)[2:])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["ppo", "ppo, normalized", "dqn", "qrdqn", "sac"])
 @pytest.mark.parametrize("visit", [0, 1])
 def test_against_stable_baselines3(name: str, visit: int) -> None:

@@ -37,6 +37,7 @@ def can_be_copied(agent) -> bool:
     return True
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", one_in(3, [*EVERY]))
 def test_agents_learn_the_same_with_and_without(name):
     plain, _ = learn(EVERY[name], ("none",))
@@ -51,6 +52,7 @@ def test_agents_learn_the_same_with_and_without(name):
     assert not any(m._forward_hooks for m in measured.policy.modules())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", EVERY)
 def test_what_is_read(name, caplog):
     with caplog.at_level(logging.WARNING, "neoteny"):

@@ -123,7 +123,7 @@ def same(one: Any, other: Any) -> bool:
 
 @pytest.mark.parametrize(
     "kind",
-    some([*KINDS], "ppo", "ppo-mlp", "ppo-dict", "recurrent", "dqn", "sac", "td3", "qrdqn", "tqc"),
+    some([*KINDS], "ppo", "ppo-dict", "recurrent", "dqn", "sac"),
 )
 def test_every_kind_is_probed_and_left_as_it_was(kind: str) -> None:
     agent = make(kind)
@@ -347,6 +347,7 @@ def test_a_run_is_bit_for_bit_the_same_with_the_probe(agent: str, tmp_path: Path
     assert logged == [row["probe_critic"] for row in probed]
 
 
+@pytest.mark.full
 def test_a_run_that_was_stopped_has_the_same_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(BaseException):
         """Stands for the process dying."""

@@ -95,6 +95,7 @@ def test_read_off_policy_is_what_the_networks_say(name):
     assert watch.calls >= 3
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", OFF_POLICY)
 def test_returns_off_policy_are_those_of_a_loop(name):
     """Step after step, with single states: to the end of the episode, or to where it is cut."""

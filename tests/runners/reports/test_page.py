@@ -214,6 +214,7 @@ def test_twenty_five_methods_at_the_width_of_a_phone(run: Path, tmp_path: Path, 
     assert opened.wrong == []
 
 
+@pytest.mark.full
 def test_a_run_that_was_trained_alone(run: Path, tmp_path: Path, chromium: Any) -> None:
     """One seed, one method, and no fresh agents: no intervals, and it says what is not known."""
     opened = Opened(chromium, made(run, tmp_path / "page.html"), 390)

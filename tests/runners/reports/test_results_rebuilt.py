@@ -135,6 +135,7 @@ def test_attributions_that_are_kept_are_those_of_their_runs_together(tmp_path: P
         assert float(found[name].split()[0]) == pytest.approx((means[name] - means["nothing"]) / gap, abs=0.005)
 
 
+@pytest.mark.full
 def test_a_report_says_of_trials_that_they_cannot_be_read(tmp_path: Path) -> None:
     shutil.copy(RESULTS / "plasticity" / "tasks.csv", tmp_path)
     (tmp_path / "trials.csv").write_text("study,trial\na,1\n")

@@ -161,6 +161,7 @@ def test_the_new_agent_is_the_one_that_begins(tmp_path: Path) -> None:
     assert len(set(returns[0])) == 3
 
 
+@pytest.mark.full
 def test_begun_late(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a finished run: the new agent and the last one, and those that were kept; the others are said to be gone."""
     argv, folder = command(tmp_path, "ppo", "runs")
@@ -178,6 +179,7 @@ def test_begun_late(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (folder / "evaluations.csv").read_bytes() == again
 
 
+@pytest.mark.full
 def test_a_longer_run_has_the_longer_matrix(tmp_path: Path) -> None:
     """If agents are kept; otherwise of new tasks the past is not known."""
     argv, whole = command(tmp_path, "ppo", "whole", *ALL)

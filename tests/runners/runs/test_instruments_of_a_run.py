@@ -53,7 +53,7 @@ def measured(row: dict[str, str]) -> set[str]:
     return {key for key, value in row.items() if value and key.partition("/")[0] in GROUPS}
 
 
-@pytest.mark.parametrize("agent", [PPO, DQN], ids=["ppo", "dqn"])
+@pytest.mark.parametrize("agent", [PPO, pytest.param(DQN, marks=pytest.mark.full)], ids=["ppo", "dqn"])
 def test_a_run_without_instruments_learns_the_same(run, agent):
     on, off = run("on", *agent), run("off", *agent, "--instruments", "none")
     one, other = (load_file(max(folder.glob("checkpoints/*.safetensors"))) for folder in (on, off))

@@ -81,7 +81,7 @@ def test_agents_are_kept_also_where_a_run_is_killed(
         assert neoteny.load_run(whole, task=task).agent.num_timesteps == 256 * task
 
 
-@pytest.mark.parametrize("agent", some([*AGENTS], "dqn", "recurrent-ppo"))
+@pytest.mark.parametrize("agent", some([*AGENTS], "recurrent-ppo"))
 def test_a_kept_agent_learns_on_as_the_run_did(agent: str, tmp_path: Path) -> None:
     """From the end of task 1, through what the run did in task 2: the same weights, replay buffer included."""
     argv, folder = command(tmp_path, "runs", *AGENTS[agent], "--keep-agents", "--segment-steps", "256")

@@ -69,6 +69,7 @@ def test_a_damaged_checkpoint_is_made_again_from_the_one_before(
         assert f"{file.with_suffix('.json').name} is left out" in caplog.text
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("table", ["tasks.csv", "progress.csv"])
 def test_a_damaged_table_is_never_gone_on_with(

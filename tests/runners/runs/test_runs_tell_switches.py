@@ -45,7 +45,7 @@ def command(folder: Path, switches: str, *more: str) -> list[str]:
     ("switches", "more", "expected"),
     [
         ("signalled", [], [256, 640, 896]),
-        ("task-id", [], [256, 640, 896]),
+        pytest.param("task-id", [], [256, 640, 896], marks=pytest.mark.full),
         ("hidden", [], []),
         ("signalled", ["--fresh"], []),
         ("hidden", ["--fresh"], []),
@@ -85,7 +85,7 @@ def test_stopped_after_any_segment(
     ("switches", "more", "budgets"),
     [
         ("signalled", [], [256, 384, 256, 384]),
-        ("signalled", ["--fresh"], [256, 384, 256, 384]),
+        pytest.param("signalled", ["--fresh"], [256, 384, 256, 384], marks=pytest.mark.full),
         ("hidden", [], [1280]),
         ("hidden", ["--fresh"], [256, 384, 256, 384]),
     ],

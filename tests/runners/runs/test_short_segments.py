@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from thinning import some
 
 from neoteny.runners import continual_rl, report
 from neoteny.runners.experiments import parse
@@ -48,7 +49,7 @@ def run(tmp_path: Path, segment: int) -> tuple[Path, list[dict[str, str]]]:
         return folder, list(csv.DictReader(lines))
 
 
-@pytest.mark.parametrize("segment", [10_240, 4096, 2048])
+@pytest.mark.parametrize("segment", some({"10240": 10_240, "4096": 4096, "2048": 2048}, "2048"))
 def test_segments_do_not_change_returns(segment: int, tmp_path: Path) -> None:
     """They are as long as the longest episode, or longer."""
     _, rows = run(tmp_path, segment)

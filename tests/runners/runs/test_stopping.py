@@ -127,6 +127,7 @@ def is_deaf_to_ctrl_c(pid: int) -> bool:
     return ignored is not None and bool(int(ignored[1], 16) & 1 << (signal.SIGINT - 1))
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end processes with their parent")
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path / "slow.yaml").write_text("tasks: [{env: CartPole-v1, steps: 1000000, backend: async}]\n")

@@ -98,6 +98,7 @@ def search(out: str, *more: str) -> int:
     return sweep.main([*GRID, *RANGE, "--out", out, *more])
 
 
+@pytest.mark.full
 def test_it_finds_the_best_from_the_presets_value_on(landscape: Landscape, capsys: pytest.CaptureFixture[str]) -> None:
     assert search("runs", "--trials", "18") == 0
     rows = trials("runs")
@@ -189,6 +190,7 @@ def test_rounds(tmp_path: Path) -> None:
     assert begun().best.seen == {1: 100, 3: 50}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("code", some({"killed": -9, "ctrl-c": 130, "sigterm": 143, "lost": LOST}, "sigterm"))
 def test_a_run_that_was_stopped_is_gone_on_with(code: int, landscape: Landscape) -> None:
     landscape.code = code

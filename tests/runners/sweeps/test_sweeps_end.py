@@ -30,6 +30,7 @@ def descendants(pid: int) -> set[int]:
     return children | {each for child in children for each in descendants(child)}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end processes with their parent")
 @pytest.mark.parametrize(
