@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
@@ -84,7 +85,7 @@ class Passes:
                 self._layers[name] = part
             elif not isinstance(part, RECURRENT) and [*part.children()]:
                 continue
-            self._hooks.append(part.register_forward_hook(self._hook(name)))
+            self._hooks.append(part.register_forward_hook(self._hook(name), with_kwargs=True))
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -93,7 +94,8 @@ class Passes:
         self._hooks.clear()
 
     def _hook(self, name: str) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
+            args = inspect.signature(module.forward).bind(*args, **named).args if named else args
             given = args[0] if args else None
             route = self._routes.get(id(given.data if isinstance(given, PackedSequence) else given))
             if route and isinstance(module, (*MATRICES, *RECURRENT)):

@@ -11,6 +11,8 @@ from torch.nn.functional import linear
 
 #: Told of every product of a matrix: the parameter's name, what it gets, (batch, in), and gives, (batch, out).
 Record = Callable[[str, Tensor, Tensor], None]
+#: What is computed here. A ``forward`` of one's own may compute something else.
+PLAIN = [kind.forward for kind in (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)]
 #: Hidden and, of an LSTM, cell states, (batch, units) each.
 State = tuple[Tensor, ...]
 
@@ -19,11 +21,14 @@ def replay(module: nn.RNNBase | nn.RNNCellBase, args: tuple[Any, ...], record: R
     """What ``module(*args)`` returns, to rounding; None where that is not done.
 
     Args:
-        module: recurrent. With two directions, a projection or dropout that is on it is not done.
+        module: recurrent. With two directions, a projection, a dropout that is on, or a ``forward`` of its own it is
+            not done.
         args: the input, and the states if they are given. Packed sequences, and input without a batch, are not done.
         record: told of the products.
     """
     given = args[0]
+    if getattr(module.forward, "__func__", None) not in PLAIN:
+        return None
     if not isinstance(given, Tensor) or any(type(state) not in (Tensor, tuple, type(None)) for state in args[1:]):
         return None
     state = args[1] if len(args) > 1 else None

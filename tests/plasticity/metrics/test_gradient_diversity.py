@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,23 @@ class Doubling(nn.Linear):
         return super().forward(2 * x)
 
 
+class DoublingLSTM(nn.LSTM):
+    def forward(self, x: Tensor, states: Any = None) -> Any:  # type: ignore[override]
+        return super().forward(2 * x, states)
+
+
+class Named(nn.Module):
+    """What its layers get is given by name too; the states are not those that a layer begins with by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.GRU(2, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs, _ = self.layer(x.transpose(0, 1), hx=torch.ones(1, len(x), 4, dtype=x.dtype))
+        return self.head(input=outputs[-1])[:, 0]
+
+
 def patched(layer: nn.Linear) -> nn.Linear:
     forward = layer.forward
     layer.forward = lambda x: forward(x.square())  # type: ignore[method-assign]
@@ -113,6 +131,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "rnn cell": (lambda: Sequences(nn.RNNCell(2, 4)), (SAMPLES, 3, 2)),
     "recurrent": (Recurrent, (SAMPLES, 7)),
     "reshaped": (Reshaped, (SAMPLES, 6)),
+    "named": (Named, (SAMPLES, 3, 2)),
+    "forward, recurrent": (lambda: Sequences(DoublingLSTM(2, 4)), (SAMPLES, 3, 2)),
     "forward, shape": (lambda: last(Flattening(6, 4), nn.ReLU(), nn.Linear(4, 1)), (SAMPLES, 2, 3)),
     "forward, values": (lambda: last(Doubling(3, 4), nn.Tanh(), patched(nn.Linear(4, 2)), nn.Linear(2, 1)), (6, 3)),
 }  # fmt: skip
