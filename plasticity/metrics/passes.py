@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
@@ -165,11 +166,19 @@ class Passes:
         routes = self._first.items()
         return [name for name, r in routes if not r.hidden or _arranged(r.layer, r.tensor) is None]
 
+    def _matrix(self, name: str) -> Tensor:
+        """Of a layer, or one of a recurrent layer's."""
+        layer = self._layers[name]
+        own = name.removeprefix(self._owners[name]).lstrip(".") if isinstance(layer, RECURRENT) else "weight"
+        found: Tensor = getattr(layer, own)
+        return found
+
     def gram(self, losses: Tensor, parameters: Collection[int]) -> tuple[Tensor | None, list[str]]:
         """K = GGᵀ of the per-sample gradients of all matrices, see :func:`~neoteny.plasticity.metrics.gradient_gram`.
 
         Linear, convolutional and recurrent layers take products of what they got and of what their outputs' gradients
-        are; other matrices (embeddings, attention) one backward pass for all samples.
+        are; other matrices (embeddings, attention, those that are used in other ways too) one backward pass for all
+        samples.
 
         Args:
             losses: ℓ, (n), of the pass; ℓ_i may depend on sample i only.
@@ -193,16 +202,33 @@ class Passes:
             if gradient is not None:
                 found.setdefault(name, []).append((given.detach(), gradient))
         total: Tensor | None = None
+        uses = _uses(losses)
         for name, pairs in found.items():
             split = [_by_sample(self._layers[name], *pair, len(losses)) for pair in pairs]
             by_sample = [pair for pair in split if pair is not None]
-            if len(by_sample) < len(pairs):
+            matrix = self._matrix(name)
+            elsewhere = matrix.is_leaf and uses[id(matrix)] != len(pairs)
+            if len(by_sample) < len(pairs) or elsewhere:
                 rest.add(self._owners[name])
             else:
                 total = _add(total, gradient_gram(*(torch.cat(parts, 1) for parts in zip(*by_sample, strict=True))))
         others = {id(p): p for layer in layers if layer.module in rest for p in layer.weights.parameters}
         one, failed = _by_backward(losses, [p for p in others.values() if id(p) in parameters])
         return _add(total, one), sorted(rest) if failed else []
+
+
+def _uses(losses: Tensor) -> Counter[int]:
+    """In how many operations each leaf is that the losses come from, by its ``id``."""
+    found: Counter[int] = Counter()
+    seen, waiting = set(), [losses.grad_fn]
+    while waiting:
+        for node, _ in waiting.pop().next_functions:  # type: ignore[union-attr]
+            if hasattr(node, "variable"):
+                found[id(node.variable)] += 1
+            elif node is not None and node not in seen:
+                seen.add(node)
+                waiting.append(node)
+    return found
 
 
 def _add(total: Tensor | None, more: Tensor | None) -> Tensor | None:

@@ -91,6 +91,29 @@ class Named(nn.Module):
         return self.head(input=outputs[-1])[:, 0]
 
 
+class Tied(nn.Module):
+    """Two layers have one matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1)
+        self.other.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.other(self.one(x).relu()).relu())[:, 0]
+
+
+class UsedElsewhere(nn.Module):
+    """A matrix that is multiplied with by its layer, and without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(nn.functional.linear(self.layer(x).relu(), self.layer.weight))[:, 0]
+
+
 def patched(layer: nn.Linear) -> nn.Linear:
     forward = layer.forward
     layer.forward = lambda x: forward(x.square())  # type: ignore[method-assign]
@@ -133,6 +156,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "reshaped": (Reshaped, (SAMPLES, 6)),
     "named": (Named, (SAMPLES, 3, 2)),
     "forward, recurrent": (lambda: Sequences(DoublingLSTM(2, 4)), (SAMPLES, 3, 2)),
+    "tied": (Tied, (6, 4)),
+    "used elsewhere": (UsedElsewhere, (6, 4)),
     "forward, shape": (lambda: last(Flattening(6, 4), nn.ReLU(), nn.Linear(4, 1)), (SAMPLES, 2, 3)),
     "forward, values": (lambda: last(Doubling(3, 4), nn.Tanh(), patched(nn.Linear(4, 2)), nn.Linear(2, 1)), (6, 3)),
 }  # fmt: skip
