@@ -118,5 +118,6 @@ class Transformer(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         tokens = self.patches(pictures).flatten(2).mT
         tokens = torch.cat([self.token.expand(len(tokens), 1, -1), tokens], 1)
-        out: Tensor = self.head(self.norm(self.layers(tokens + self.positions.weight)[:, 0]))
+        places = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[:2])
+        out: Tensor = self.head(self.norm(self.layers(tokens + self.positions(places))[:, 0]))
         return out

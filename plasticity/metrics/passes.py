@@ -10,9 +10,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from neoteny.plasticity.layers import layers_of
+from neoteny.plasticity.metrics.attention import replay_attention
 from neoteny.plasticity.metrics.gradients import conv_patches, gradient_gram
 from neoteny.plasticity.metrics.recurrent import replay
 from neoteny.plasticity.views import MATRICES
@@ -84,7 +86,7 @@ class Passes:
         for name, part in self._module.named_modules():
             if isinstance(part, MATRICES):
                 self._layers[name] = part
-            elif not isinstance(part, RECURRENT) and [*part.children()]:
+            elif not isinstance(part, (*RECURRENT, nn.MultiheadAttention)) and [*part.children()]:
                 continue
             self._hooks.append(part.register_forward_hook(self._hook(name), with_kwargs=True))
         return self
@@ -96,6 +98,8 @@ class Passes:
 
     def _hook(self, name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
+            if isinstance(module, nn.MultiheadAttention):
+                return self._attended(name, module, args, named)
             args = inspect.signature(module.forward).bind(*args, **named).args if named else args
             given = args[0] if args else None
             route = self._routes.get(id(given.data if isinstance(given, PackedSequence) else given))
@@ -105,6 +109,10 @@ class Passes:
                 return self._recurred(name, module, args, output)
             if isinstance(module, MATRICES):
                 return self._called(name, module, given, output) if isinstance(given, Tensor) else None
+            if isinstance(module, nn.Embedding) and isinstance(given, Tensor):
+                self._layers[name] = module
+                self._keep(name, name, given, output)
+                return output.clone()
             if route and isinstance(given, Tensor) and isinstance(output, Tensor):
                 self._follow(route, module, given, output)
             return None
@@ -115,9 +123,8 @@ class Passes:
         """The output goes on as computed step by step, if there is to be a gradient."""
 
         def record(weight: str, given: Tensor, product: Tensor) -> None:
-            key = f"{name}.{weight}"
-            self._owners[key], self._layers[key] = name, module
-            self._calls.setdefault(key, []).append((given, product))
+            self._layers[f"{name}.{weight}"] = module
+            self._keep(f"{name}.{weight}", name, given, product)
 
         found = replay(module, args, record) if torch.is_grad_enabled() and args else None
         output = output if found is None else found
@@ -125,10 +132,26 @@ class Passes:
         self._states.setdefault(name, states.data)
         return found
 
+    def _attended(self, name: str, module: nn.MultiheadAttention, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """As :meth:`_recurred`: where there is to be a gradient, the output goes on as computed step by step."""
+
+        def record(weight: str, given: Tensor, product: Tensor) -> None:
+            part, _, _ = weight.rpartition(".")  # the output's projection is a layer of its own
+            self._layers[f"{name}.{weight}"] = module.get_submodule(part)
+            self._keep(f"{name}.{weight}", f"{name}.{part}".rstrip("."), given, product)
+
+        bound = inspect.signature(module.forward).bind(*args, **named)
+        bound.apply_defaults()
+        return replay_attention(module, bound.arguments, record) if torch.is_grad_enabled() else None
+
+    def _keep(self, key: str, owner: str, given: Tensor, product: Tensor) -> None:
+        """Note a product of the matrix ``key`` of the module ``owner``."""
+        self._calls.setdefault(key, []).append((given, product))
+        self._owners[key] = owner
+
     def _called(self, name: str, layer: nn.Module, given: Tensor, output: Tensor) -> Tensor:
         """The output goes on as a copy, which may be changed in place."""
-        self._calls.setdefault(name, []).append((given, output))
-        self._owners[name] = name
+        self._keep(name, name, given, output)
         copy = output.clone()
         self._routes[id(copy)] = route = _Route(name, layer, copy)
         self._first.setdefault(name, route)
@@ -166,19 +189,17 @@ class Passes:
         routes = self._first.items()
         return [name for name, r in routes if not r.hidden or _arranged(r.layer, r.tensor) is None]
 
-    def _matrix(self, name: str) -> Tensor:
-        """Of a layer, or one of a recurrent layer's."""
-        layer = self._layers[name]
-        own = name.removeprefix(self._owners[name]).lstrip(".") if isinstance(layer, RECURRENT) else "weight"
-        found: Tensor = getattr(layer, own)
+    def _matrix(self, key: str) -> Tensor:
+        """The matrix whose products were noted as ``key``."""
+        found: Tensor = getattr(self._layers[key], key.removeprefix(self._owners[key]).lstrip(".") or "weight")
         return found
 
     def gram(self, losses: Tensor, parameters: Collection[int]) -> tuple[Tensor | None, list[str]]:
         """K = GGᵀ of the per-sample gradients of all matrices, see :func:`~neoteny.plasticity.metrics.gradient_gram`.
 
-        Linear, convolutional and recurrent layers take products of what they got and of what their outputs' gradients
-        are; other matrices (embeddings, attention, those that are used in other ways too) one backward pass for all
-        samples.
+        Of layers that are linear, convolutional, recurrent, of attention or tables of embeddings it is products of what
+        they got and of what their outputs' gradients are; of other matrices, and of those that are used in other ways
+        too, one backward pass for all samples.
 
         Args:
             losses: ℓ, (n), of the pass; ℓ_i may depend on sample i only.
@@ -223,8 +244,8 @@ def _uses(losses: Tensor) -> Counter[int]:
     seen, waiting = set(), [losses.grad_fn]
     while waiting:
         for node, _ in waiting.pop().next_functions:  # type: ignore[union-attr]
-            if hasattr(node, "variable"):
-                found[id(node.variable)] += 1
+            if (leaf := getattr(node, "variable", None)) is not None:
+                found[id(leaf)] += 1
             elif node is not None and node not in seen:
                 seen.add(node)
                 waiting.append(node)
@@ -268,6 +289,12 @@ def _by_sample(layer: nn.Module, given: Tensor, gradient: Tensor, samples: int) 
     own = isinstance(layer, MATRICES) and getattr(layer.forward, "__func__", None) not in PLAIN
     if own or len(given) != samples:
         return None
+    if isinstance(layer, nn.Embedding):
+        if layer.max_norm or layer.scale_grad_by_freq or given.numel() * layer.num_embeddings > LARGEST:
+            return None
+        given = functional.one_hot(given, layer.num_embeddings).to(gradient.dtype)
+        if layer.padding_idx is not None:
+            given[..., layer.padding_idx] = 0  # it is not trained
     if not isinstance(layer, MATRICES[1:]):
         return given.reshape(samples, -1, given.shape[-1]), gradient.reshape(samples, -1, gradient.shape[-1])
     patches = conv_patches(layer, given) if isinstance(layer, nn.Conv2d) else None

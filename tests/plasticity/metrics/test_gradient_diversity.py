@@ -91,6 +91,28 @@ class Named(nn.Module):
         return self.head(input=outputs[-1])[:, 0]
 
 
+class Attentive(nn.Module):
+    """A block of attention over words with places; ``kind`` says what of it is not plain."""
+
+    def __init__(self, kind: str = "") -> None:
+        super().__init__()
+        self.kind = kind
+        self.words, self.places = nn.Embedding(9, 4, padding_idx=0), nn.Embedding(7, 4)
+        options = {"biases": {"add_bias_kv": True}, "apart": {"kdim": 3, "vdim": 3}}.get(kind, {})
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=kind != "batch second", **options)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.words(x.long()) + self.places(torch.arange(x.shape[1]).expand(x.shape))
+        x = x.transpose(0, 1) if self.kind == "batch second" else x
+        other = x[..., :3] if self.kind == "apart" else x
+        masks = {"attn_mask": torch.ones(7, 7).tril() == 0} if self.kind == "masked" else {}
+        x, weights = self.attention(x, other, value=other, need_weights=self.kind == "weights", **masks)
+        x = x.transpose(0, 1) if self.kind == "batch second" else x
+        extra = 0 if weights is None else weights.square().sum((1, 2))
+        return self.head(x.tanh().mean(1))[:, 0] + extra
+
+
 class Tied(nn.Module):
     """Two layers have one matrix."""
 
@@ -158,6 +180,16 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "forward, recurrent": (lambda: Sequences(DoublingLSTM(2, 4)), (SAMPLES, 3, 2)),
     "tied": (Tied, (6, 4)),
     "used elsewhere": (UsedElsewhere, (6, 4)),
+    "attention": (Attentive, (SAMPLES, 7)),
+    "attention, batch second": (lambda: Attentive("batch second"), (SAMPLES, 7)),
+    "attention, weights": (lambda: Attentive("weights"), (SAMPLES, 7)),
+    "attention, masked": (lambda: Attentive("masked"), (SAMPLES, 7)),
+    "attention, biases": (lambda: Attentive("biases"), (SAMPLES, 7)),
+    "attention, apart": (lambda: Attentive("apart"), (SAMPLES, 7)),
+    "transformer": (
+        lambda: last(nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True), nn.Flatten(), nn.Linear(12, 1)),
+        (SAMPLES, 3, 4),
+    ),
     "forward, shape": (lambda: last(Flattening(6, 4), nn.ReLU(), nn.Linear(4, 1)), (SAMPLES, 2, 3)),
     "forward, values": (lambda: last(Doubling(3, 4), nn.Tanh(), patched(nn.Linear(4, 2)), nn.Linear(2, 1)), (6, 3)),
 }  # fmt: skip
@@ -169,13 +201,13 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
         make, shape = CASES[name]
         module = make().double()
         x = torch.randn(shape, dtype=torch.float64)
-        x = x.abs().mul(3).floor().clamp(max=8) if name == "recurrent" else x
+        x = x.abs().mul(3).floor().clamp(max=8) if name == "recurrent" or "attention" in name else x
         module(x)
         return module.eval(), x
 
 
 def matrices(module: nn.Module) -> list[nn.Parameter]:
-    return [p for p in module.parameters() if p.ndim > 1]
+    return [p for name, p in module.named_parameters() if p.ndim > 1 and "bias" not in name]
 
 
 def by_loop(module: nn.Module, x: Tensor) -> Tensor:
