@@ -20,8 +20,9 @@ from neoteny.plasticity.metrics.recurrent import replay
 from neoteny.plasticity.views import MATRICES
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-#: Those of a matrix that multiply it with what the layer gets.
-PLAIN = [kind.forward for kind in MATRICES]
+#: Layers with one matrix, and what of theirs multiplies it with what the layer gets.
+SINGLE = (*MATRICES, nn.Embedding)
+PLAIN = [kind.forward for kind in SINGLE]
 #: Torch's modules that are no activation of hidden units.
 OUTPUTS = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 #: Per-sample gradients of at most so many numbers are held at once.
@@ -100,7 +101,8 @@ class Passes:
         def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
             if isinstance(module, nn.MultiheadAttention):
                 return self._attended(name, module, args, named)
-            args = inspect.signature(module.forward).bind(*args, **named).args if named else args
+            if named and isinstance(module, (*SINGLE, *RECURRENT)):
+                args = inspect.signature(module.forward).bind(*args, **named).args
             given = args[0] if args else None
             route = self._routes.get(id(given.data if isinstance(given, PackedSequence) else given))
             if route and isinstance(module, (*MATRICES, *RECURRENT)):
@@ -222,17 +224,17 @@ class Passes:
         for (name, given, _), gradient in zip(calls, to_outputs, strict=True):
             if gradient is not None:
                 found.setdefault(name, []).append((given.detach(), gradient))
-        total: Tensor | None = None
-        uses = _uses(losses)
+        uses, by_sample = _uses(losses), dict[str, list[tuple[Tensor, Tensor]]]()
         for name, pairs in found.items():
-            split = [_by_sample(self._layers[name], *pair, len(losses)) for pair in pairs]
-            by_sample = [pair for pair in split if pair is not None]
-            matrix = self._matrix(name)
+            matrix, split = self._matrix(name), [_by_sample(self._layers[name], *pair, len(losses)) for pair in pairs]
+            by_sample[name] = [pair for pair in split if pair is not None]
             elsewhere = matrix.is_leaf and uses[id(matrix)] != len(pairs)
-            if len(by_sample) < len(pairs) or elsewhere:
+            if len(by_sample[name]) < len(pairs) or elsewhere:
                 rest.add(self._owners[name])
-            else:
-                total = _add(total, gradient_gram(*(torch.cat(parts, 1) for parts in zip(*by_sample, strict=True))))
+        total: Tensor | None = None
+        for name, pairs in by_sample.items():
+            if self._owners[name] not in rest:
+                total = _add(total, gradient_gram(*(torch.cat(parts, 1) for parts in zip(*pairs, strict=True))))
         others = {id(p): p for layer in layers if layer.module in rest for p in layer.weights.parameters}
         one, failed = _by_backward(losses, [p for p in others.values() if id(p) in parameters])
         return _add(total, one), sorted(rest) if failed else []
@@ -286,7 +288,7 @@ def _by_sample(layer: nn.Module, given: Tensor, gradient: Tensor, samples: int) 
 
     None where they do not come sample by sample, or a ``forward`` of the layer's own may multiply something else.
     """
-    own = isinstance(layer, MATRICES) and getattr(layer.forward, "__func__", None) not in PLAIN
+    own = isinstance(layer, SINGLE) and getattr(layer.forward, "__func__", None) not in PLAIN
     if own or len(given) != samples:
         return None
     if isinstance(layer, nn.Embedding):

@@ -74,6 +74,11 @@ class Doubling(nn.Linear):
         return super().forward(2 * x)
 
 
+class DoublingTable(nn.Embedding):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x.long())
+
+
 class DoublingLSTM(nn.LSTM):
     def forward(self, x: Tensor, states: Any = None) -> Any:  # type: ignore[override]
         return super().forward(2 * x, states)
@@ -136,6 +141,13 @@ class UsedElsewhere(nn.Module):
         return self.head(nn.functional.linear(self.layer(x).relu(), self.layer.weight))[:, 0]
 
 
+class RecurrentElsewhere(Sequences):
+    """One of the matrices of a recurrent layer is used without it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.linear(x, self.layer.weight_ih_l0[:2]))
+
+
 def patched(layer: nn.Linear) -> nn.Linear:
     forward = layer.forward
     layer.forward = lambda x: forward(x.square())  # type: ignore[method-assign]
@@ -177,6 +189,8 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "recurrent": (Recurrent, (SAMPLES, 7)),
     "reshaped": (Reshaped, (SAMPLES, 6)),
     "named": (Named, (SAMPLES, 3, 2)),
+    "recurrent elsewhere": (lambda: RecurrentElsewhere(nn.GRU(2, 4)), (SAMPLES, 3, 2)),
+    "forward, table": (lambda: last(DoublingTable(9, 4), nn.Flatten(), nn.Linear(8, 1)), (SAMPLES, 2)),
     "forward, recurrent": (lambda: Sequences(DoublingLSTM(2, 4)), (SAMPLES, 3, 2)),
     "tied": (Tied, (6, 4)),
     "used elsewhere": (UsedElsewhere, (6, 4)),
@@ -201,7 +215,7 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
         make, shape = CASES[name]
         module = make().double()
         x = torch.randn(shape, dtype=torch.float64)
-        x = x.abs().mul(3).floor().clamp(max=8) if name == "recurrent" or "attention" in name else x
+        x = x.abs().mul(3).floor().clamp(max=8) if name in ("recurrent", "forward, table") or "attention" in name else x
         module(x)
         return module.eval(), x
 
