@@ -21,12 +21,13 @@ def replay_attention(module: nn.MultiheadAttention, given: Mapping[str, Any], re
         given: all arguments, by name. Masks, input without a batch, and another sequence's keys are not done.
         record: told of the products: the parameter's name, what it gets, (batch, positions, in), and gives.
     """
+    if getattr(module.forward, "__func__", None) is not nn.MultiheadAttention.forward:
+        return None
     x = given["query"]
-    own = getattr(module.forward, "__func__", None) is not nn.MultiheadAttention.forward
     others = given["key"] is not x or given["value"] is not x or x.ndim != 3
     masked = given["attn_mask"] is not None or given["key_padding_mask"] is not None or given["is_causal"]
     more = module.bias_k is not None or module.add_zero_attn or (module.dropout and module.training)
-    if own or others or masked or more or module.in_proj_weight is None:
+    if others or masked or more or module.in_proj_weight is None:
         return None
     x = x if module.batch_first else x.transpose(0, 1)
     projected = linear(x, module.in_proj_weight, module.in_proj_bias)
@@ -36,5 +37,6 @@ def replay_attention(module: nn.MultiheadAttention, given: Mapping[str, Any], re
     mixed = (attention @ v).transpose(1, 2).flatten(2)
     output = linear(mixed, module.out_proj.weight, module.out_proj.bias)
     record("out_proj.weight", mixed, output)
+    output = output.clone()  # it may be changed in place
     shown = attention.mean(1) if given["average_attn_weights"] else attention
     return output if module.batch_first else output.transpose(0, 1), shown if given["need_weights"] else None

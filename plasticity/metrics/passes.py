@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,9 +19,8 @@ from neoteny.plasticity.metrics.recurrent import replay
 from neoteny.plasticity.views import MATRICES
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-#: Layers with one matrix, and what of theirs multiplies it with what the layer gets.
-SINGLE = (*MATRICES, nn.Embedding)
-PLAIN = [kind.forward for kind in SINGLE]
+#: What products say of a matrix's gradient may be off by this share of it, for rounding.
+ROUNDING = 1e-2
 #: Torch's modules that are no activation of hidden units.
 OUTPUTS = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 #: Per-sample gradients of at most so many numbers are held at once.
@@ -101,7 +99,7 @@ class Passes:
         def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
             if isinstance(module, nn.MultiheadAttention):
                 return self._attended(name, module, args, named)
-            if named and isinstance(module, (*SINGLE, *RECURRENT)):
+            if named and isinstance(module, (*MATRICES, *RECURRENT, nn.Embedding)):
                 args = inspect.signature(module.forward).bind(*args, **named).args
             given = args[0] if args else None
             route = self._routes.get(id(given.data if isinstance(given, PackedSequence) else given))
@@ -111,7 +109,7 @@ class Passes:
                 return self._recurred(name, module, args, output)
             if isinstance(module, MATRICES):
                 return self._called(name, module, given, output) if isinstance(given, Tensor) else None
-            if isinstance(module, nn.Embedding) and isinstance(given, Tensor):
+            if isinstance(module, nn.Embedding) and isinstance(given, Tensor) and isinstance(output, Tensor):
                 self._layers[name] = module
                 self._keep(name, name, given, output)
                 return output.clone()
@@ -196,12 +194,35 @@ class Passes:
         found: Tensor = getattr(self._layers[key], key.removeprefix(self._owners[key]).lstrip(".") or "weight")
         return found
 
+    def _contradicted(self, losses: Tensor, by_sample: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
+        """The matrices of which products do not say what each sample's gradient is.
+
+        With Σ_i c_i ℓ_i for a loss, c different for each sample, the gradient of a matrix is Σ_i c_i δ_il x_ilᵀ. It is
+        not where a row is of another sample, where the matrix is used elsewhere, or multiplied with something else than
+        the layer gets. Of a matrix that is computed anew whenever it is asked for that is not known.
+        """
+        matrices = {name: self._matrix(name) for name in by_sample}
+        asked = [name for name, matrix in matrices.items() if matrix.is_leaf and matrix.requires_grad]
+        if not asked:
+            return []
+        c = torch.linspace(0.5, 1.5, len(losses), dtype=losses.dtype, device=losses.device)
+        wanted = [matrices[name] for name in asked]
+        gradients = torch.autograd.grad((c * losses).sum(), wanted, retain_graph=True, allow_unused=True)
+        off = []
+        for name, gradient in zip(asked, gradients, strict=True):
+            inputs, outputs = by_sample[name]
+            product = (c[:, None, None] * outputs).flatten(0, 1).mT @ inputs.flatten(0, 1)
+            product = product.mT if isinstance(self._layers[name], nn.Embedding) else product
+            true = torch.zeros_like(product) if gradient is None else gradient.reshape(product.shape)
+            off.append((product - true).norm() > ROUNDING * true.norm())
+        return [name for name, wrong in zip(asked, torch.stack(off).tolist(), strict=True) if wrong]
+
     def gram(self, losses: Tensor, parameters: Collection[int]) -> tuple[Tensor | None, list[str]]:
         """K = GGᵀ of the per-sample gradients of all matrices, see :func:`~neoteny.plasticity.metrics.gradient_gram`.
 
         Of layers that are linear, convolutional, recurrent, of attention or tables of embeddings it is products of what
-        they got and of what their outputs' gradients are; of other matrices, and of those that are used in other ways
-        too, one backward pass for all samples.
+        they got and of what their outputs' gradients are, where another backward pass bears them out; of other matrices
+        one backward pass for all samples.
 
         Args:
             losses: ℓ, (n), of the pass; ℓ_i may depend on sample i only.
@@ -224,34 +245,22 @@ class Passes:
         for (name, given, _), gradient in zip(calls, to_outputs, strict=True):
             if gradient is not None:
                 found.setdefault(name, []).append((given.detach(), gradient))
-        uses, by_sample = _uses(losses), dict[str, list[tuple[Tensor, Tensor]]]()
+        by_sample: dict[str, tuple[Tensor, Tensor]] = {}
         for name, pairs in found.items():
-            matrix, split = self._matrix(name), [_by_sample(self._layers[name], *pair, len(losses)) for pair in pairs]
-            by_sample[name] = [pair for pair in split if pair is not None]
-            elsewhere = matrix.is_leaf and uses[id(matrix)] != len(pairs)
-            if len(by_sample[name]) < len(pairs) or elsewhere:
+            split = [pair for given in pairs if (pair := _by_sample(self._layers[name], *given, len(losses)))]
+            if len(split) < len(pairs):
                 rest.add(self._owners[name])
+            else:
+                inputs, gradients = zip(*split, strict=True)
+                by_sample[name] = torch.cat(inputs, 1), torch.cat(gradients, 1)
+        rest |= {self._owners[name] for name in self._contradicted(losses, by_sample)}
         total: Tensor | None = None
-        for name, pairs in by_sample.items():
+        for name, pair in by_sample.items():
             if self._owners[name] not in rest:
-                total = _add(total, gradient_gram(*(torch.cat(parts, 1) for parts in zip(*pairs, strict=True))))
+                total = _add(total, gradient_gram(*pair))
         others = {id(p): p for layer in layers if layer.module in rest for p in layer.weights.parameters}
         one, failed = _by_backward(losses, [p for p in others.values() if id(p) in parameters])
         return _add(total, one), sorted(rest) if failed else []
-
-
-def _uses(losses: Tensor) -> Counter[int]:
-    """In how many operations each leaf is that the losses come from, by its ``id``."""
-    found: Counter[int] = Counter()
-    seen, waiting = set(), [losses.grad_fn]
-    while waiting:
-        for node, _ in waiting.pop().next_functions:  # type: ignore[union-attr]
-            if (leaf := getattr(node, "variable", None)) is not None:
-                found[id(leaf)] += 1
-            elif node is not None and node not in seen:
-                seen.add(node)
-                waiting.append(node)
-    return found
 
 
 def _add(total: Tensor | None, more: Tensor | None) -> Tensor | None:
@@ -284,21 +293,20 @@ def _slopes(route: _Route) -> Tensor | None:
 
 
 def _by_sample(layer: nn.Module, given: Tensor, gradient: Tensor, samples: int) -> tuple[Tensor, Tensor] | None:
-    """(samples, positions, in) and (samples, positions, out).
-
-    None where they do not come sample by sample, or a ``forward`` of the layer's own may multiply something else.
-    """
-    own = isinstance(layer, SINGLE) and getattr(layer.forward, "__func__", None) not in PLAIN
-    if own or len(given) != samples:
+    """(samples, positions, in) and (samples, positions, out); None where they cannot come sample by sample."""
+    if not given.ndim or len(given) != samples or len(gradient) != samples:
         return None
     if isinstance(layer, nn.Embedding):
-        if layer.max_norm or layer.scale_grad_by_freq or given.numel() * layer.num_embeddings > LARGEST:
+        if layer.max_norm or layer.scale_grad_by_freq or samples * layer.weight.numel() > LARGEST:
             return None
-        given = functional.one_hot(given, layer.num_embeddings).to(gradient.dtype)
+        if given.numel() * layer.num_embeddings > LARGEST:
+            return None
+        given = functional.one_hot(given.long(), layer.num_embeddings).to(gradient.dtype)
         if layer.padding_idx is not None:
             given[..., layer.padding_idx] = 0  # it is not trained
     if not isinstance(layer, MATRICES[1:]):
-        return given.reshape(samples, -1, given.shape[-1]), gradient.reshape(samples, -1, gradient.shape[-1])
+        inputs, outputs = (part.reshape(samples, -1, part.shape[-1]) for part in (given, gradient))
+        return (inputs, outputs) if inputs.shape[1] == outputs.shape[1] else None
     patches = conv_patches(layer, given) if isinstance(layer, nn.Conv2d) else None
     return None if patches is None else (patches, gradient.flatten(2).mT)
 

@@ -115,7 +115,6 @@ def assert_injected_targets_compute_the_same(done: Run) -> None:
         assert torch.equal(done.end[entry].weight, done.end[entry.replace(".added.", ".removed.")].weight), entry
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name", some([*METHODS, *COMPOSED], "weight-clipping", "normalize-and-project", "spectral", "redo", "layer-reset")
 )

@@ -252,7 +252,6 @@ def of_preset(name: str) -> dict[str, Any]:
     return {"reg": regs.build(methods), "network": network}
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", some(["ppo discrete", "sac", "double-dqn"], "ppo discrete"))
 @pytest.mark.parametrize("reg", [name for name in configs.names("regs") if name != "none"])
 def test_every_method_acts_as_on_the_updates_of_stable_baselines3(reg: str, kind: str) -> None:

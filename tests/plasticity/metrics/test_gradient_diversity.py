@@ -118,6 +118,38 @@ class Attentive(nn.Module):
         return self.head(x.tanh().mean(1))[:, 0] + extra
 
 
+class OwnAttention(nn.MultiheadAttention):
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x, x, x)[0].mul_(2)
+
+
+class Places(nn.Module):
+    """As many places as samples, so that rows of what a layer gets may be places; ``kind`` says how they come in."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.places, self.linear, self.head = nn.Embedding(SAMPLES, 4), nn.Linear(4, 4), nn.Linear(4, 1)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.block = nn.TransformerEncoderLayer(4, 2, 8, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = torch.arange(SAMPLES, dtype=torch.int32)
+        if self.kind == "table":
+            x = x + self.linear(self.places(places))
+        elif self.kind == "one":
+            x = x + self.places(torch.tensor(3))
+        elif self.kind == "int32":
+            x = x + self.places(places.expand(x.shape[:2]))
+        elif self.kind == "batch second":
+            x = self.linear(x.transpose(0, 1)).transpose(0, 1)
+        elif self.kind == "transformer":
+            x = self.block(x.transpose(0, 1)).transpose(0, 1)
+        else:
+            x = self.attention(x, x, x)[0].mul_(2)
+        return self.head(x.tanh().mean(1))[:, 0]
+
+
 class Tied(nn.Module):
     """Two layers have one matrix."""
 
@@ -200,6 +232,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "attention, masked": (lambda: Attentive("masked"), (SAMPLES, 7)),
     "attention, biases": (lambda: Attentive("biases"), (SAMPLES, 7)),
     "attention, apart": (lambda: Attentive("apart"), (SAMPLES, 7)),
+    **{
+        f"places, {kind}": (lambda kind=kind: Places(kind), (SAMPLES, SAMPLES, 4))
+        for kind in ("table", "one", "int32", "batch second", "transformer", "in place")
+    },
+    "attention, forward": (
+        lambda: last(OwnAttention(4, 2, batch_first=True), nn.Flatten(), nn.Linear(12, 1)),
+        (SAMPLES, 3, 4),
+    ),
     "transformer": (
         lambda: last(nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True), nn.Flatten(), nn.Linear(12, 1)),
         (SAMPLES, 3, 4),
@@ -215,7 +255,11 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
         make, shape = CASES[name]
         module = make().double()
         x = torch.randn(shape, dtype=torch.float64)
-        x = x.abs().mul(3).floor().clamp(max=8) if name in ("recurrent", "forward, table") or "attention" in name else x
+        x = (
+            x.abs().mul(3).floor().clamp(max=8)
+            if len(shape) < 3 and ("recurrent" in name or "table" in name or "attention" in name)
+            else x
+        )
         module(x)
         return module.eval(), x
 
@@ -226,7 +270,10 @@ def matrices(module: nn.Module) -> list[nn.Parameter]:
 
 def by_loop(module: nn.Module, x: Tensor) -> Tensor:
     """G: sample after sample through the network by itself."""
-    rows = [torch.autograd.grad(module(x[i : i + 1]).sum(), matrices(module)) for i in range(len(x))]
+    rows = [
+        torch.autograd.grad(module(x[i : i + 1]).sum(), matrices(module), allow_unused=True, materialize_grads=True)
+        for i in range(len(x))
+    ]
     return torch.stack([torch.cat([gradient.flatten() for gradient in row]) for row in rows])
 
 

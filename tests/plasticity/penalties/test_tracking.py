@@ -86,7 +86,6 @@ def check(name: str, method: Watched) -> None:
     assert figures[1] < 0.05
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("strength", "lr"),
     [(1e-4, 1e-3), *(pytest.param(*each, marks=pytest.mark.full) for each in ((1e-3, 3e-4), (1e-1, 1e-3)))],
