@@ -52,9 +52,11 @@ EARLY, MOST = 2000, 8
 DRIFT, LONGEST = 0.003, 2
 #: Where λ_2/λ_b of some matrix is above this, an update takes two steps, else one.
 LEVEL = 0.9
-#: Steps until a newly attached tracker must have converged, and the relative change per step that counts as that, over
-#: so many steps: in one, the rounding of float32 may be as much, and of many matrices always is in some.
+#: Steps until a newly attached tracker must have converged, and the relative rise per step that counts as that, over so
+#: many steps: in one, the rounding of float32 may be as much, and of many matrices always is in some.
 WARM_UP, CONVERGED, OVER = 2000, 1e-7, 16
+#: As often in a row: where many singular values are nearly the largest, σ goes up and down on its way.
+PATIENCE = 4
 #: Matrices of no more rows or columns than this share a batch; larger ones share one with those of like size.
 PADDED = 4096
 
@@ -220,12 +222,13 @@ class Tracker:
         self.settle(matrices)
 
     def settle(self, matrices: Mapping[str, Tensor]) -> None:
-        """Take steps on matrices that stand still, until σ does too."""
-        sigma = self.sigma
+        """Take steps on matrices that stand still, until σ, a lower bound, rises no more."""
+        best, still = self.sigma, 0
         for _ in range(WARM_UP // OVER if self.names else 0):
             self._step(matrices, OVER)
-            before, sigma = sigma, self.sigma
-            if not ((sigma - before).abs() > OVER * CONVERGED * sigma).any():
+            rises = (self.sigma > best * (1 + OVER * CONVERGED)).any()
+            best, still = torch.maximum(best, self.sigma), 0 if rises else still + 1
+            if still == PATIENCE:
                 break
 
     def _step(self, matrices: Mapping[str, Tensor], steps: int = 1) -> None:
