@@ -22,6 +22,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _logs_in_one_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Not one for each agent, left in the folder of temporary files for ever."""
+    os.environ["SB3_LOGDIR"] = str(tmp_path_factory.mktemp("stable-baselines3"))
+
+
 @pytest.fixture(autouse=True)
 def _denormal_numbers() -> None:
     """A run of an earlier test has turned them off for the whole process."""

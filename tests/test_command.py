@@ -93,6 +93,7 @@ def test_names_that_a_user_wants_first():
         from neoteny import NoSuchThing  # noqa: F401
 
 
+@pytest.mark.full
 def test_a_second_checkout_is_not_mixed_with_the_installed_one(tmp_path):
     for name in ("neoteny", "agents", "configs", "envs", "plasticity", "runners"):
         shutil.copytree(ROOT / name, tmp_path / name)

@@ -105,6 +105,7 @@ def test_every_algorithm_is_told_once_per_switch_before_the_next_rollout(name: s
     assert made._task_steps == -(-BUDGET // count) * count
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("way", ["ContinualVecEnv", "make_vec_env"])
 @pytest.mark.parametrize("name", some(["ppo", "sac"], "ppo"))

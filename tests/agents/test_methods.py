@@ -66,6 +66,7 @@ def test_idle_is_training_without(case: str, name: str) -> None:
     assert not same(done.start, done.end)
 
 
+@pytest.mark.sampled(2)
 @every_method
 @every_case
 def test_acting_changes_weights_and_uses_no_global_random_numbers(case: str, name: str) -> None:

@@ -75,6 +75,7 @@ PAIRS = ["l2+spectral-norm", "spectral+redo", "redo+weight-clipping", "continual
          "parseval+shrink-and-perturb", "l2-init+plasticity-injection"]  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", one_in(2, PAIRS))
 @every_case
 def test_two_composed_are_the_two_attached_in_that_order(case: str, name: str) -> None:

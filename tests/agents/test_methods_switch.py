@@ -42,6 +42,7 @@ def switched(case: str, name: str, **settings: Any) -> tuple[dict[str, Tensor], 
     return {entry: mask for entry, mask in masks.items() if mask.any()}, touched
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", one_in(2, [*METHODS]))
 @every_case
 def test_a_switch_is_an_occasion_for_those_who_say_so(case: str, name: str) -> None:

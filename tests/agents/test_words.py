@@ -105,6 +105,7 @@ def weights(agent: Any) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in agent.policy.named_parameters()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", some(["cells-and-words", "cells-and-words-gru", "auto"], "cells-and-words-gru"))
 @pytest.mark.parametrize(
     "switches",

@@ -146,6 +146,7 @@ def test_a_process_that_is_killed_between_steps_is_named() -> None:
     assert living(env) == 0
 
 
+@pytest.mark.full
 def test_a_process_that_hangs_is_named_after_the_stated_time() -> None:
     env = ContinualVectorEnv(sequence("hang", "async"), COUNT, timeout=1.5)
     began = time.monotonic()

@@ -152,6 +152,7 @@ def test_a_vector_is_seen(name: str) -> None:
     env.close()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "message"),
     [

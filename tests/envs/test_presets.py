@@ -42,7 +42,7 @@ def load(name: str) -> TaskSequence:
     return sequence
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(p, marks=[LONG] * (p == SLOW) + [ONE] * (p in LEFT)) for p in PRESETS if p != AGAIN],

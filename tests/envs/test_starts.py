@@ -109,6 +109,7 @@ def test_tasks_of_other_starts_share_their_spaces() -> None:
     assert TOLD == [1, 1, 6, 6]  # which the second task lacks: its no-op
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("make", [PPO, DQN])
 def test_agents_learn_in_them(make: type[BaseAlgorithm]) -> None:
     env = ContinualVecEnv(TaskSequence((Task("Minus-v0", 100), Task("Plus-v0", 1000))), 2)

@@ -56,7 +56,7 @@ def test_exactly_these_matrices_are_acted_on(case: Case) -> None:
     assert coverage.keys() == {*case.acted_on, *case.heads, *case.others}
 
 
-@pytest.mark.parametrize("case", one_in(6, NETWORKS))
+@pytest.mark.parametrize("case", one_in(12, NETWORKS))
 def test_a_large_strength_brings_each_of_them_to_one(case: Case) -> None:
     torch.manual_seed(0)
     network, generator = case.make(), torch.Generator().manual_seed(1)

@@ -58,6 +58,7 @@ def damaged(kind: str, amount: float) -> Split:
     return made
 
 
+@pytest.mark.full
 def test_fresh_networks_read_one() -> None:
     found = torch.tensor([list(vars(probe(seeded(s), network, inputs(s), seed=100 + s)).values()) for s in range(12)])
     assert found.mean(0) == pytest.approx(np.ones(3), abs=0.04)

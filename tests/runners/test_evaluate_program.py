@@ -82,6 +82,7 @@ def test_one_task_of_a_kept_agent(folder: Path) -> None:
     assert row["return"] == str(found[0]["return"])
 
 
+@pytest.mark.full
 def test_while_the_run_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two of its checkpoints; it goes on as if nothing had been."""
     codes: list[int] = []

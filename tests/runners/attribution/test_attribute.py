@@ -180,6 +180,7 @@ def test_side_by_side_gives_the_same(agent, make_run, monkeypatch):
     assert [row for row in one if row["intervention"] != "optimizer"] == table(file)
 
 
+@pytest.mark.full
 def test_the_first_task_needs_no_kept_agent(run, capsys):
     for file in (run / "agents").iterdir():
         file.unlink()
@@ -223,6 +224,7 @@ def test_without_kept_agents_it_says_how_to_keep_them(run, tmp_path, capsys):
     assert "is not the folder of a run" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_trials_of_another_agent_are_not_mixed_in(run, make_run, capsys):
     argv = [str(run), "--task", "2", "--seeds", "2", "--jobs", "1", "--only", "heads"]
     assert attribute.main(argv) == 0
@@ -242,6 +244,7 @@ def test_one_process_at_a_time(run, capsys):
     assert "another process works there" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_a_trial_that_diverges_is_a_row_and_the_others_go_on(run, monkeypatch, capsys):
     original = trials.learn
 

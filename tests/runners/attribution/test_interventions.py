@@ -137,6 +137,7 @@ def test_nothing_is_nothing(name):
     assert not changed(before[0], everything(agent))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("intervention", "touches"),
     [
@@ -161,6 +162,7 @@ def test_what_is_no_weight(intervention, touches):
         assert torch.equal(agent.log_ent_coef, fresh.log_ent_coef)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", some(["ppo", "sac"], "sac"))
 @pytest.mark.parametrize("reg", some([*METHODS], "spectral", "redo", "plasticity-injection"))
 def test_methods_go_on_with_what_is_fresh(name, reg):

@@ -75,6 +75,7 @@ def test_benchmark_of_backends(tmp_path, capsys, monkeypatch):
     assert "WalkerWalk-v1: no SyncVectorEnv" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_benchmark_of_methods(tmp_path, capsys):
     numbers = tmp_path / "numbers.json"
     argv = ["--methods", "spectral", "redo", "--widths", "4", "8", "--rounds", "1", "--json", str(numbers)]

@@ -117,6 +117,7 @@ def test_every_chart_has_data_and_all_data_is_in_its_chart(runs: dict[str, Path]
     assert networks == ({"critic"} if case in ("dqn", "a user's") else {"actor", "critic"})
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES)
 def test_numbers_of_layers_are_those_of_the_tables(runs: dict[str, Path], case: str) -> None:
     """The same values at the same steps; the worst of a network's layers; and what numpy makes of the checkpoint."""
@@ -204,6 +205,7 @@ def points(events: EventAccumulator) -> dict[str, list[tuple[int, Any]]]:
     return scalars | pictures | spectra | texts
 
 
+@pytest.mark.full
 def test_a_run_that_was_killed_shows_the_same(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_texts_answer(board: Any, folders: dict[str, Path]) -> None:
     page.get_by_text("Lost on average:").first.wait_for()
 
 
+@pytest.mark.full
 def test_hparams_compare_the_runs(board: Any, folders: dict[str, Path]) -> None:
     page, address = board
     page.goto(f"{address}/#hparams")

@@ -86,6 +86,7 @@ def test_without_an_extra_the_error_says_what_to_install(
     assert f"--engine {engine}: needs the extra {extra!r}: pip install 'neoteny[{extra}]'" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_all_else_needs_no_extra() -> None:
     """All programs are loaded, in an interpreter in which neither package can be."""
     code = (
@@ -138,6 +139,7 @@ def test_no_more_than_memory_holds() -> None:
     assert Local(3, 10 * free_memory()).room == 1  # one is always tried
 
 
+@pytest.mark.full
 def test_closed_before_the_end_it_ends_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     word = f"import time; time.sleep(1000)  # {tmp_path}"
@@ -159,6 +161,7 @@ def test_what_has_ended_is_told_at_least_once_a_second(tmp_path: Path, monkeypat
     assert len(times) >= 4
 
 
+@pytest.mark.full
 def test_marks_of_drivers_that_were_killed_go(tmp_path: Path) -> None:
     on_ray = pytest.importorskip("neoteny.runners.engines.on_ray")
     environment = os.environ | {"PYTHONPATH": str(grids.ROOT)}

@@ -93,6 +93,7 @@ def test_how_programs_end_is_told(outcomes: dict[str, Outcome]) -> None:
     assert Path("other/log.txt").read_text() == "1\n"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_run_begins_at_once(outcomes: dict[str, Outcome]) -> None:
     """Not in the seconds that a program's imports take."""
@@ -101,6 +102,7 @@ def test_a_run_begins_at_once(outcomes: dict[str, Outcome]) -> None:
     assert outcomes["first"].seconds + outcomes["second"].seconds < (time.monotonic() - began) / 2
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_stopped_it_waits_for_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before that, jobs that end in the same moment, and one whose folder is removed."""

@@ -72,6 +72,7 @@ def traces(agent: Continual) -> list[Any]:
     ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", some([*AGENTS], "ppo, normalized", "recurrent-ppo", "dqn", "sac"))
 @pytest.mark.parametrize("deterministic", one_in(2, [False, True]))
 def test_no_trace_and_the_same_again(name: str, deterministic: bool) -> None:
@@ -90,6 +91,7 @@ def test_no_trace_and_the_same_again(name: str, deterministic: bool) -> None:
     assert found[0]["games"] == found[0]["episodes"] == 6
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", AGENTS)
 def test_generators_are_left_alone(name: str) -> None:
     agent = trained(name)

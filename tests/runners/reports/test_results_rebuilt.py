@@ -115,6 +115,7 @@ def test_two_tables_recomputed(rebuilt: Path) -> None:
     }
 
 
+@pytest.mark.full
 def test_attributions_that_are_kept_are_those_of_their_runs_together(tmp_path: Path) -> None:
     """Of kept rows a report, and what is rebuilt of it, say what a count over agents by hand says."""
     pandas = pytest.importorskip("pandas")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from thinning import some
 
 from neoteny.runners import report
 from neoteny.runners.reports import Section, environments, page
@@ -184,7 +185,7 @@ def test_tasks_of_other_sizes_are_scaled(tmp_path: Path) -> None:
     assert known == [0, 1] * 3
 
 
-@pytest.mark.parametrize("given", ["runs", "runs/rooms/ppo-l2/seed-1"])
+@pytest.mark.parametrize("given", some(["runs", "runs/rooms/ppo-l2/seed-1"], "runs"))
 def test_every_folder_of_runs_has_a_report(given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(tmp_path / "runs/rooms")
     make(tmp_path / "runs/halls", "dqn-none", 0)

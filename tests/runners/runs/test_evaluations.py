@@ -99,6 +99,7 @@ def test_training_is_the_same_without(case: str, tmp_path: Path) -> None:
     assert {row["games"] for row in rows(evaluated)} == {"5"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", some(["ppo", "dqn", "sac"], "sac"))
 def test_killed_at_any_moment(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it learns, between two evaluations, and after the last checkpoint of all."""
@@ -194,6 +195,7 @@ def test_a_longer_run_has_the_longer_matrix(tmp_path: Path) -> None:
         assert unknown == ([] if keep else [(1, 4)])
 
 
+@pytest.mark.full
 def test_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv, folder = command(tmp_path, "ppo", "runs", *ALL)
     assert continual_rl.main(argv) == 0
@@ -211,6 +213,7 @@ def test_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [event.step for event in events.Images("answers/3 what was kept")] == [256, 512, 768, 1024]
 
 
+@pytest.mark.full
 def test_an_agent_without_a_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     from neoteny.runners.measures import evaluation
 
@@ -223,6 +226,7 @@ def test_an_agent_without_a_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "no game has ended" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_environments_of_evaluations_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
     close = evaluations.Evaluations.close

@@ -29,6 +29,7 @@ def run(tmp_path: Path, agent: str, way: str, backend: str, *more: str) -> int:
     return continual_rl.main(["--env", str(file), "--out", str(tmp_path / "runs"), *SMALL, *AGENTS[agent], *more])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("agent", "way", "backend", "said"),
     [

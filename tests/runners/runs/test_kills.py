@@ -18,7 +18,7 @@ from nothing_lost import AGENTS, command, equal, main, of, scalars
 from thinning import some
 
 #: How many kills there are in all; `make soak` has more.
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "4"))
 METHODS = ["--reg", "spectral+redo", "--reg.methods.redo.every", "5"]
 #: What changes names or waits for the disk: a kill comes before or after one of them.
 CALLS = ((os, "fsync"), (os, "replace"), (Path, "unlink"))

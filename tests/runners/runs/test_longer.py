@@ -109,6 +109,7 @@ def test_in_two_steps_or_in_one(case: str, tmp_path: Path, monkeypatch: pytest.M
     assert_same(longer, whole)
 
 
+@pytest.mark.full
 def test_a_longer_run_of_the_sequences_own_setting(tmp_path: Path) -> None:
     """num_tasks in the file, or as --env.num_tasks, is the same setting."""
     argv, folder = command(tmp_path, "ppo", "runs", 1)
@@ -195,6 +196,7 @@ def test_without_the_last_replay_buffer(tmp_path: Path, capsys: pytest.CaptureFi
     assert "has no replay buffer" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_a_folder_is_claimed_while_its_settings_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argv, _ = command(tmp_path, "ppo", "runs", 1)
     assert continual_rl.main(argv) == 0

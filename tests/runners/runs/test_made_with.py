@@ -43,6 +43,7 @@ def test_a_run_says_what_it_was_made_with(agent: str, tmp_path: Path, caplog: py
     assert "may be others" not in caplog.text
 
 
+@pytest.mark.full
 def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = stopped_run(tmp_path, "ppo")
     file = folder / "made_with.yaml"

@@ -101,6 +101,7 @@ def test_what_goes(run) -> None:  # type: ignore[no-untyped-def]
     assert run("normed", "--net.batch_size", "13")[0] == 0
 
 
+@pytest.mark.full
 def test_sizes_of_later_tasks_are_tried_too(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """With classes added a later task may leave one example over."""
     sizes = ["--data.samples", "256", "--change", "class-incremental", "--num-tasks", "5", "--tasks-seed", "5"]

@@ -14,7 +14,7 @@ from nothing_lost import command, equal, main, of, program, scalars
 from power_cuts import STRACE, Disk, calls
 
 #: How many cuts are tried; `make soak` tries more.
-CUTS = int(os.environ.get("CUTS", "6"))
+CUTS = int(os.environ.get("CUTS", "4"))
 
 
 def can_trace() -> bool:

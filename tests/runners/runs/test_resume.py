@@ -78,6 +78,7 @@ def rows(folder: Path, file: str) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(lines)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("sequence", "options"), some(CASES, "sac, normalized"))
 def test_killed_and_resumed(sequence: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare(sequence, ["--reg", "spectral", *options], tmp_path, monkeypatch)
@@ -144,6 +145,7 @@ class Steady(Method):
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", some(["dqn", "sac", "ppo, forgetting"], "ppo, forgetting"))
 def test_a_method_of_ones_own_goes_on_too(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts in a plain number and keeps tensors in a dict, and says nothing of either."""

@@ -41,6 +41,7 @@ def command(folder: Path, switches: str, *more: str) -> list[str]:
     return ["--env", str(env), "--segment-steps", "128", "--out", str(folder / "runs"), *SMALL, *more]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("switches", "more", "expected"),
     [
@@ -56,6 +57,7 @@ def test_once_per_switch(switches: str, more: list[str], expected: list[int], to
     assert told == expected
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("first", one_in(3, range(1, 10)))
 def test_stopped_after_any_segment(
     first: int, told: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,6 +83,7 @@ def test_stopped_after_any_segment(
     assert told == [256, 640, 896]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("switches", "more", "budgets"),
     [

@@ -91,6 +91,7 @@ def test_ctrl_c_while_it_is_loaded(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
+@pytest.mark.full
 def test_the_folder_goes_away(long_run: tuple[subprocess.Popen[str], list[str]]) -> None:
     process, argv = long_run
     shutil.rmtree(Path(argv[argv.index("--out") + 1]), ignore_errors=True)

@@ -73,6 +73,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", some({k: (v,) for k, v in CASES.items()}, "mlp", "vit"))
 def test_killed_and_resumed(options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argv, whole = command(tmp_path / "whole", *options)
@@ -203,6 +204,7 @@ def test_channels_come_last_in_memory_where_that_is_faster(
     assert strides == {(64 * channels, 1, 8 * channels, channels) if last else (64 * channels, 64, 8, 1)}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [NETS["vit"], [*NETS["mlp"], "--fresh"]], ids=["vit", "mlp, fresh"])
 def test_results_do_not_depend_on_segments(options: list[str], tmp_path: Path) -> None:
     argv, whole = command(tmp_path / "whole", *options)

@@ -139,6 +139,7 @@ def test_stopped_again_and_again_it_tries_the_same(every: int, landscape: Landsc
     assert trials("parts") == whole
 
 
+@pytest.mark.full
 def test_more_trials_go_on_with_those_before(landscape: Landscape) -> None:
     assert search("runs", "--trials", "4") == 0
     first = trials("runs")
@@ -148,6 +149,7 @@ def test_more_trials_go_on_with_those_before(landscape: Landscape) -> None:
     assert len(later) == len(first) + 8
 
 
+@pytest.mark.full
 def test_what_fails_has_failed_and_the_rest_goes_on(landscape: Landscape, capsys: pytest.CaptureFixture[str]) -> None:
     landscape.code = 1
     assert search("runs") == 1
@@ -210,6 +212,7 @@ def test_a_run_that_ends_before_its_end_is_not_counted(landscape: Landscape) -> 
     assert {row["why"] for row in trials("runs") if row["trial"]} == {"its folder has 40,000 of 80,000 steps"}
 
 
+@pytest.mark.full
 def test_where_schedules_run_over_all_tasks_no_trial_ends_early(
     landscape: Landscape, capsys: pytest.CaptureFixture[str]
 ) -> None:
