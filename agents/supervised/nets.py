@@ -33,9 +33,6 @@ class Net:
     dimensions: ClassVar[int | None] = None
     #: The output layer; None to find it, see :mod:`neoteny.plasticity.heads`.
     head: ClassVar[str | None] = None
-    #: How examples lie in memory. Convolutions on a CPU are faster where channels come last.
-    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
-
     learning_rate: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 1e-3
     batch_size: PositiveInt = 32
     optimizer: OptimizerSetting = ADAM
@@ -44,6 +41,11 @@ class Net:
     def _has_an_eps(self) -> Self:
         object.__setattr__(self, "optimizer", self.optimizer.with_eps(1e-8))
         return self
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How examples lie in memory. Convolutions on a CPU are faster where channels come last."""
+        return torch.contiguous_format
 
     def make(self, shape: Sequence[int], outputs: int) -> nn.Module:
         """The network, its weights drawn from torch's global generator.
@@ -105,7 +107,8 @@ class MLP(Net):
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class CNN(Net):
-    """Convolutions of 3×3, each halving the picture, and hidden layers.
+    """Convolutions of 3×3, each halving the picture, and hidden layers: two parts, since plasticity injection acts on
+    parts that have no convolution.
 
     Attributes:
         channels: of the convolutions.
@@ -115,16 +118,19 @@ class CNN(Net):
     """
 
     dimensions: ClassVar[int | None] = 3
-    memory_format: ClassVar[torch.memory_format] = torch.channels_last
-
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (16, 32)
     hidden: tuple[Width, ...] = (64,)
     layer_norm: bool = False
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last
+
     def build(self, shape: Sequence[int], outputs: int) -> nn.Module:
         layers, features = convolutions(shape, self.channels, self.layer_norm)
         hidden = torso(features, self.hidden, nn.ReLU, self.layer_norm)
-        return nn.Sequential(*layers, *hidden, nn.Linear(self.hidden[-1] if self.hidden else features, outputs))
+        last = nn.Linear(self.hidden[-1] if self.hidden else features, outputs)
+        return nn.Sequential(nn.Sequential(*layers), nn.Sequential(*hidden, last))
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -141,11 +147,15 @@ class ResNet18(Net):
 
     dimensions: ClassVar[int | None] = 3
     head: ClassVar[str | None] = "head"
-    memory_format: ClassVar[torch.memory_format] = torch.channels_last
-
     width: PositiveInt = 64
     batch_norm: bool = True
     layer_norm: bool = False
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        # With channels last, torch 2.13's convolutions of 1×1 with a stride write beyond their buffers on a CPU, unless
+        # the channels fill its blocks of 8 or 16.
+        return torch.contiguous_format if self.width % 16 else torch.channels_last
 
     def build(self, shape: Sequence[int], outputs: int) -> nn.Module:
         norm: Norm = "layer" if self.layer_norm else "batch" if self.batch_norm else "none"

@@ -104,7 +104,7 @@ class PlasticityInjection(Occasional):
         times: maximum number of injections, at least 1. The paper uses 1.
 
     Raises:
-        ValueError: ``times`` is not an integer of at least 1.
+        ValueError: ``times`` is not an integer of at least 1; when attaching, the network has no head.
     """
 
     name: ClassVar[str] = "plasticity-injection"
@@ -126,6 +126,12 @@ class PlasticityInjection(Occasional):
     def connect(self, module: nn.Module) -> list[Removable]:
         chosen = [layer.name for layer in self.layers if not layer.is_norm]
         names = [name for name in _sequentials(module) if any(_within(layer, name) for layer in chosen)]
+        if not names:
+            self.layers = []
+            raise ValueError(
+                f"{self.name}: it acts on a Sequential of Linear layers without convolutions, and the optimizer trains "
+                f"none in this {type(module).__name__}"
+            )
         self.layers = [layer for layer in self.layers if any(_within(layer.name, name) for name in names)]
         self._scales = {layer.name: initial_scale(layer) for layer in self.layers if not layer.is_norm}
         for name in names:

@@ -93,6 +93,13 @@ def test_resnet18_has_the_published_number_of_weights() -> None:
     assert count(network, nn.Conv2d) == 20
 
 
+def test_channels_come_last_where_the_library_keeps_to_its_buffers() -> None:
+    """A convolution of 1×1 with a stride corrupts memory where the channels do not fill its blocks."""
+    widths = {width: ResNet18(width=width).memory_format for width in (4, 8, 16, 24, 64)}
+    last, first = torch.channels_last, torch.contiguous_format
+    assert widths == {4: first, 8: first, 16: last, 24: first, 64: last}
+
+
 def test_vit_without_norm_is_torchs_encoder_without_norm() -> None:
     """Against the layers written out."""
     network = SMALL["vit, no norm"].make(SHAPE, 5)

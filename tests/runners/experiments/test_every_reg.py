@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from thinning import some
 
 from neoteny import configs
-from neoteny.runners import continual_rl
+from neoteny.runners import continual_rl, continual_supervised
 from neoteny.runners.experiments import parse
+from neoteny.runners.experiments.supervised import SUPERVISED
 from neoteny.runners.runs.tables import read_rows
 
 REGS = configs.names("regs")
@@ -61,3 +63,35 @@ def test_three_tasks(reg: str, tmp_path: Path):
     else:
         methods = any(name.startswith("reg/") for name in SHOWN[reg])
         assert shown == SHOWN[reg] | ({"reg/all/acted_on"} if methods else set())
+
+
+NETS = {
+    "mlp": "--net.hidden [16]",
+    "cnn": "--net.channels [4] --net.hidden [8]",
+    "resnet18": "--net.width 4",
+    "vit": "--net.width 8 --net.depth 1 --net.heads 2 --net.feedforward 8",
+}
+#: What cannot be, and what is said of it.
+WITHOUT = [(net, reg) for net in ("cnn", "resnet18", "vit") for reg in ("crelu", "fourier")]
+REFUSED = {
+    **dict.fromkeys(WITHOUT, "in the network, which this one has not"),
+    ("resnet18", "plasticity-injection"): "acts on a Sequential of Linear layers without convolutions",
+}
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("reg", REGS)
+def test_every_network_learns_two_tasks_or_is_refused(
+    reg: str, net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = f"--data.samples 32 --num-tasks 2 --epochs 2 --net {net} {NETS[net]} --reg {reg} --out {tmp_path}".split()
+    if said := REFUSED.get((net, reg)):
+        with pytest.raises(SystemExit) as end:
+            sys.exit(continual_supervised.main(argv))
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err
+        assert not [*tmp_path.iterdir()]
+        return
+    assert continual_supervised.main(argv) == 0
+    assert len(read_rows(parse(argv, program=SUPERVISED)[0].folder / "tasks.csv", 10**9)) == 2

@@ -186,7 +186,10 @@ def flattening(shape: tuple[int, ...], outputs: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("net", "last"), [("cnn", True), ("vit", False), ("test_supervised_runs:flattening", False)])
+@pytest.mark.parametrize(
+    ("net", "last"),
+    [("cnn", True), ("resnet18", False), ("vit", False), ("test_supervised_runs:flattening", False)],
+)
 def test_channels_come_last_in_memory_where_that_is_faster(
     net: str, last: bool, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
