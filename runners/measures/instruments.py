@@ -185,7 +185,7 @@ def gradients(look: Look) -> dict[str, float]:
     for role, losses in (("actor", now.score), ("critic", now.value), ("network", now.loss)):
         if losses is None:
             continue
-        gram, left_out = passes.gram(losses, look.trained)
+        gram, left_out = passes.products.gram(losses, look.trained)
         if gram is not None:
             found[f"gradient_diversity/{role}"] = gradient_diversity(gram)
         for name in left_out:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from neoteny.plasticity.metrics import Passes, conv_patches, gradient_diversity, gradient_gram
-from neoteny.plasticity.metrics import passes as module_of_passes
+from neoteny.plasticity.metrics import products as module_of_products
 
 SAMPLES = 6
 
@@ -286,7 +286,7 @@ def watched(module: nn.Module, x: Tensor) -> tuple[Passes, Tensor]:
 def test_gram_is_that_of_a_loop(name):
     module, x = network(name)
     passes, losses = watched(module, x)
-    gram, left_out = passes.gram(losses, {id(p) for p in matrices(module)})
+    gram, left_out = passes.products.gram(losses, {id(p) for p in matrices(module)})
     assert left_out == []
     rows = by_loop(module, x)
     torch.testing.assert_close(gram, rows @ rows.T, rtol=1e-9, atol=1e-12)
@@ -301,7 +301,7 @@ def test_of_a_computed_weight_it_is_that_of_the_weight():
     plain = by_loop(module, x)
     parametrizations.weight_norm(module[0])
     passes, losses = watched(module, x)
-    gram, left_out = passes.gram(losses, {id(p) for p in module.parameters()})
+    gram, left_out = passes.products.gram(losses, {id(p) for p in module.parameters()})
     assert left_out == []
     torch.testing.assert_close(gram, plain @ plain.T)
 
@@ -309,20 +309,20 @@ def test_of_a_computed_weight_it_is_that_of_the_weight():
 def test_only_the_parameters_named_count():
     module, x = network("mlp")
     passes, losses = watched(module, x)
-    gram, _ = passes.gram(losses, {id(module[2].weight)})
+    gram, _ = passes.products.gram(losses, {id(module[2].weight)})
     rows = torch.stack(
         [torch.autograd.grad(module(x[i : i + 1]).sum(), module[2].weight)[0].flatten() for i in range(6)]
     )
     torch.testing.assert_close(gram, rows @ rows.T)
-    assert passes.gram(losses, set()) == (None, [])
-    assert passes.gram(losses.detach(), {id(p) for p in module.parameters()}) == (None, [])
+    assert passes.products.gram(losses, set()) == (None, [])
+    assert passes.products.gram(losses.detach(), {id(p) for p in module.parameters()}) == (None, [])
 
 
 def test_what_is_too_large_is_named(monkeypatch):
-    monkeypatch.setattr(module_of_passes, "LARGEST", 10)
+    monkeypatch.setattr(module_of_products, "LARGEST", 10)
     module, x = network("recurrent")
     passes, losses = watched(module, x)
-    gram, left_out = passes.gram(losses, {id(p) for p in module.parameters()})
+    gram, left_out = passes.products.gram(losses, {id(p) for p in module.parameters()})
     assert left_out == ["table"]
     assert gram.shape == (SAMPLES, SAMPLES)
 
