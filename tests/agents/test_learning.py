@@ -90,9 +90,9 @@ def test_minigrid_empty_is_solved(network: Network, reg: Method | None) -> None:
 @pytest.mark.parametrize(
     ("preset", "env_id", "steps", "reached"),
     [
-        pytest.param("dqn-control", "CartPole-v1", 60_000, 400, marks=pytest.mark.full),
+        ("dqn-control", "CartPole-v1", 60_000, 400),
         ("ppo-control", "CartPole-v1", 80_000, 450),
-        pytest.param("sac-control", "Pendulum-v1", 10_000, -250, marks=pytest.mark.full),
+        ("sac-control", "Pendulum-v1", 10_000, -250),
     ],
 )
 def test_control_is_learned_with_the_settings_that_users_get(
@@ -119,7 +119,7 @@ def test_control_is_learned_with_the_settings_that_users_get(
     ("preset", "env_id", "steps", "random", "reached"),
     [
         ("ppo-minatar", "MinAtar/Breakout-v1", 30_720, 0.6, 1.8),
-        pytest.param("ppo-mujoco", "InvertedPendulum-v5", 24_576, 8, 100, marks=pytest.mark.full),
+        ("ppo-mujoco", "InvertedPendulum-v5", 24_576, 8, 100),
     ],
 )
 def test_ppo_learns_an_easy_task_of_each_family(

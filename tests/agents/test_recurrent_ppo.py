@@ -185,7 +185,7 @@ def test_batches_hold_no_padding_and_clear_what_an_episode_begins_without() -> N
 @pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("reg", some({"plain": None, "spectral": Spectral(strength=1e-3)}, "spectral"))
-@pytest.mark.parametrize("critic", some([*CRITICS], "own"))
+@pytest.mark.parametrize("critic", CRITICS)
 def test_it_recalls_what_it_saw(critic: str, reg: Method | None) -> None:
     """Without memory half the episodes are won."""
     network = {"hidden": [], "lstm_hidden_size": 16, **CRITICS[critic]}

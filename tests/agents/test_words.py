@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from thinning import some
 from torch import Tensor
 
 from neoteny.agents import DQN, PPO, CellsAndWords, CellsAndWordsGRU, DQNConfig, Network, PPOConfig, encoder_for
@@ -106,17 +105,8 @@ def weights(agent: Any) -> dict[str, Tensor]:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", some(["cells-and-words", "cells-and-words-gru", "auto"], "cells-and-words-gru"))
-@pytest.mark.parametrize(
-    "switches",
-    [
-        pytest.param(
-            "signalled",
-            marks=pytest.mark.full,
-        ),
-        "task-id",
-    ],
-)
+@pytest.mark.parametrize("name", ["cells-and-words", "cells-and-words-gru", "auto"])
+@pytest.mark.parametrize("switches", ["signalled", "task-id"])
 def test_agents_learn_with_a_method_and_are_saved(name: str, switches: Any, tmp_path: Path) -> None:
     network = Network(hidden=(16,), encoder=name)
     for cls, config in (
