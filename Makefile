@@ -57,7 +57,7 @@ attribution: $(INSTALLED)  ## agents damaged on purpose: is the damaged part nam
 
 experts: $(INSTALLED)  ## how often Meta-World's scripted policies succeed in cw10's tasks, and random actions, in ten minutes
 	EXPERTS=10 $(BIN)/python -m pytest -s tests/envs/test_metaworld_success.py
-	EXPERTS=10 $(BIN)/python -m pytest -k cw10 tests/envs/test_presets.py
+	FULL=1 EXPERTS=10 $(BIN)/python -m pytest -k cw10 tests/envs/test_presets.py
 
 rliable:  ## the numbers of the library rliable that tests compare with, anew; in an environment of its own, in two minutes
 	$(PYTHON) -m venv build/rliable
@@ -68,14 +68,14 @@ full: $(INSTALLED)  ## all tests, also those that are one of several and left ou
 	FULL=1 TRACKING=1 EXPERTS=2 CUTS=24 KILLS=40 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 fuzz: $(INSTALLED)  ## 10,000 checkpoints and 10,000 files of settings, damaged and forged: none may do more than be refused
-	MUTATIONS=10000 $(BIN)/python -m pytest --timeout 7200 tests/agents/test_mutated_checkpoints.py tests/runners/experiments/test_mutated_yaml.py
+	FULL=1 MUTATIONS=10000 $(BIN)/python -m pytest --timeout 7200 tests/agents/test_mutated_checkpoints.py tests/runners/experiments/test_mutated_yaml.py
 
 soak: $(INSTALLED)  ## 1,000 kills of PPO, DQN, SAC and recurrent PPO, 200 power cuts, 200 pairs begun together, in an hour
 	FULL=1 KILLS=1000 CUTS=200 PAIRS=200 SIGNALS=20 SWITCHES=1020 $(BIN)/python -m pytest -s --timeout 7200 \
 	  $(addprefix tests/runners/runs/,test_pairs.py test_kills.py test_power_cuts.py test_soon_stopped.py test_memory.py)
 
 clusters: $(INSTALLED)  ## the same runs at home, on a Ray cluster that everything happens to, and on Slurm, in half an hour
-	CLUSTERS=1 $(BIN)/python -m pytest -s --timeout 3600 tests/runners/engines
+	FULL=1 CLUSTERS=1 $(BIN)/python -m pytest -s --timeout 3600 tests/runners/engines
 
 install: $(INSTALLED)  ## the package and its tools, in .venv
 

@@ -153,8 +153,8 @@ class ResNet18(Net):
 
     @property
     def memory_format(self) -> torch.memory_format:
-        # With channels last, torch 2.13's convolutions of 1×1 with a stride write beyond their buffers on a CPU, unless
-        # the channels fill its blocks of 8 or 16.
+        # With channels last, a convolution of 1×1 with a stride and fewer than 7 input channels crashes torch 2.13 on a
+        # CPU with AVX2, whose blocks are of 8. With AVX-512 they are of 16.
         return torch.contiguous_format if self.width % 16 else torch.channels_last
 
     def build(self, shape: Sequence[int], outputs: int) -> nn.Module:

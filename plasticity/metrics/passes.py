@@ -103,7 +103,7 @@ class Passes:
             if isinstance(module, MATRICES):
                 return self._called(name, module, given, output) if isinstance(given, Tensor) else None
             if isinstance(module, nn.Embedding) and isinstance(given, Tensor) and isinstance(output, Tensor):
-                self.products.note(name, name, module, given, output)
+                self.products.note(name, name, given, output)
                 return output.clone()
             if route and isinstance(given, Tensor) and isinstance(output, Tensor):
                 self._follow(route, module, given, output)
@@ -115,7 +115,7 @@ class Passes:
         """The output goes on as computed step by step, if there is to be a gradient."""
 
         def record(weight: str, given: Tensor, product: Tensor) -> None:
-            self.products.note(f"{name}.{weight}", name, module, given, product)
+            self.products.note(f"{name}.{weight}", name, given, product)
 
         found = replay(module, args, record) if torch.is_grad_enabled() and args else None
         output = output if found is None else found
@@ -128,8 +128,7 @@ class Passes:
 
         def record(weight: str, given: Tensor, product: Tensor) -> None:
             part, _, _ = weight.rpartition(".")  # the output's projection is a layer of its own
-            owner, layer = f"{name}.{part}".rstrip("."), module.get_submodule(part)
-            self.products.note(f"{name}.{weight}", owner, layer, given, product)
+            self.products.note(f"{name}.{weight}", f"{name}.{part}".rstrip("."), given, product)
 
         bound = inspect.signature(module.forward).bind(*args, **named)
         bound.apply_defaults()
@@ -137,7 +136,7 @@ class Passes:
 
     def _called(self, name: str, layer: nn.Module, given: Tensor, output: Tensor) -> Tensor:
         """The output goes on as a copy, which may be changed in place."""
-        self.products.note(name, name, layer, given, output)
+        self.products.note(name, name, given, output)
         copy = output.clone()
         self._routes[id(copy)] = route = _Route(name, layer, copy)
         self._first.setdefault(name, route)
@@ -155,7 +154,7 @@ class Passes:
         self._kept.append(output)
 
     def inputs(self, name: str) -> Tensor | None:
-        """What the layer got when it was first called, (batch, …, in); None if it was not."""
+        """What the layer got when it was first called; None if it was not."""
         return self.products.first_input(name)
 
     def units(self) -> dict[str, Units]:

@@ -19,7 +19,7 @@ LARGEST = 2**26
 
 
 class Products:
-    """What the matrices of ``module`` were multiplied with in a pass, in the order in which that happened.
+    """What the matrices of ``module`` were multiplied with in a pass.
 
     A matrix has a key, the name of its layer, or of a layer and one of its weights, and an owner, the module with it.
 
@@ -31,23 +31,21 @@ class Products:
         self._module = module
         self._calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self._owners: dict[str, str] = {}
-        self._layers: dict[str, nn.Module] = {}
 
-    def note(self, key: str, owner: str, layer: nn.Module, given: Tensor, product: Tensor) -> None:
+    def note(self, key: str, owner: str, given: Tensor, product: Tensor) -> None:
         """Note a product of the matrix ``key``.
 
         Args:
             key: of the matrix.
             owner: the name of the module that holds it.
-            layer: that computes products of it as this one was computed.
-            given: what it was multiplied with, (batch, …, in).
-            product: the result, (batch, …, out), before any bias or after.
+            given: what it was multiplied with: (batch, …, in), a convolution's input, or an embedding's indices.
+            product: the result, before any bias or after: (batch, …, out), or a convolution's output.
         """
         self._calls.setdefault(key, []).append((given, product))
-        self._owners[key], self._layers[key] = owner, layer
+        self._owners[key] = owner
 
     def first_input(self, key: str) -> Tensor | None:
-        """What the matrix was first multiplied with, (batch, …, in); None if it was not."""
+        """What the matrix was first multiplied with, as in :meth:`note`; None if it was not."""
         return self._calls[key][0][0].detach() if key in self._calls else None
 
     def gram(self, losses: Tensor, parameters: Collection[int]) -> tuple[Tensor | None, list[str]]:
@@ -62,7 +60,7 @@ class Products:
             parameters: ``id`` of those that count.
 
         Returns:
-            K, (n, n), or None where there is no gradient; and the matrices that had to be left out.
+            K, (n, n), or None where there is no gradient; and the modules whose matrices had to be left out.
         """
         layers = [layer for layer in layers_of(self._module) if not layer.is_norm]
         layers = [layer for layer in layers if any(id(p) in parameters for p in layer.weights.parameters)]
@@ -80,7 +78,7 @@ class Products:
                 found.setdefault(name, []).append((given.detach(), gradient))
         by_sample: dict[str, tuple[Tensor, Tensor]] = {}
         for name, pairs in found.items():
-            split = [pair for given in pairs if (pair := _by_sample(self._layers[name], *given, len(losses)))]
+            split = [pair for given in pairs if (pair := _by_sample(self._holder(name), *given, len(losses)))]
             if len(split) < len(pairs):
                 rest.add(self._owners[name])
             else:
@@ -95,9 +93,12 @@ class Products:
         one, failed = _by_backward(losses, [p for p in others.values() if id(p) in parameters])
         return _add(total, one), sorted(rest) if failed else []
 
+    def _holder(self, key: str) -> nn.Module:
+        return self._module.get_submodule(self._owners[key])
+
     def _matrix(self, key: str) -> Tensor:
         """The matrix whose products were noted as ``key``."""
-        found: Tensor = getattr(self._layers[key], key.removeprefix(self._owners[key]).lstrip(".") or "weight")
+        found: Tensor = getattr(self._holder(key), key.removeprefix(self._owners[key]).lstrip(".") or "weight")
         return found
 
     def _contradicted(self, losses: Tensor, by_sample: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
@@ -118,7 +119,7 @@ class Products:
         for name, gradient in zip(asked, gradients, strict=True):
             inputs, outputs = by_sample[name]
             product = (c[:, None, None] * outputs).flatten(0, 1).mT @ inputs.flatten(0, 1)
-            product = product.mT if isinstance(self._layers[name], nn.Embedding) else product
+            product = product.mT if isinstance(self._holder(name), nn.Embedding) else product
             true = torch.zeros_like(product) if gradient is None else gradient.reshape(product.shape)
             off.append((product - true).norm() > ROUNDING * true.norm())
         return [name for name, wrong in zip(asked, torch.stack(off).tolist(), strict=True) if wrong]

@@ -14,12 +14,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from neoteny.plasticity.layers import layers_of
 from neoteny.plasticity.method import Removable
 from neoteny.plasticity.resets.initial import draw, fresh, initial_scale
 from neoteny.plasticity.resets.occasional import Occasional
 from neoteny.plasticity.schedule import new_counter
 from neoteny.plasticity.survey import Heads
-from neoteny.plasticity.views import MATRICES, NORMS
+from neoteny.plasticity.views import MATRICES
 
 
 class Injected(nn.Sequential):
@@ -127,10 +128,10 @@ class PlasticityInjection(Occasional):
         chosen = [layer.name for layer in self.layers if not layer.is_norm]
         names = [name for name in _sequentials(module) if any(_within(layer, name) for layer in chosen)]
         if not names:
-            self.layers = []
+            self.layers = []  # as attach leaves it that finds none
             raise ValueError(
-                f"{self.name}: it acts on a Sequential of Linear layers without convolutions, and the optimizer trains "
-                f"none in this {type(module).__name__}"
+                f"{self._label}: it acts on a Sequential of Linear layers without convolutions, and none of the layers "
+                f"chosen in this {type(module).__name__} is in one"
             )
         self.layers = [layer for layer in self.layers if any(_within(layer.name, name) for name in names)]
         self._scales = {layer.name: initial_scale(layer) for layer in self.layers if not layer.is_norm}
@@ -157,15 +158,15 @@ class PlasticityInjection(Occasional):
 
     def _begin_anew_(self, name: str, part: nn.Module) -> None:
         """Draw new weights like a head's initial ones. Layers not acted on keep their weights from attaching."""
-        for inner, child in part.named_modules():
-            if isinstance(child, NORMS) and child.weight is not None:
-                child.weight.fill_(1)
-                if isinstance(shifts := getattr(child, "bias", None), Tensor):
-                    shifts.zero_()
-            elif isinstance(child, MATRICES) and (scale := self._scales.get(f"{name}.{inner}".lstrip("."))) is not None:
-                child.weight.copy_(fresh(child.weight.shape, scale, self.generator, child.weight))
-                if child.bias is not None:
-                    child.bias.copy_(draw(child.bias.shape, scale[1], self.generator, child.bias))
+        for layer in layers_of(part):
+            if layer.is_norm:
+                layer.weight.fill_(1)
+                if layer.bias is not None:
+                    layer.bias.zero_()
+            elif (scale := self._scales.get(f"{name}.{layer.name}".lstrip("."))) is not None:
+                layer.weight.copy_(fresh(layer.weight.shape, scale, self.generator, layer.weight))
+                if layer.bias is not None:
+                    layer.bias.copy_(draw(layer.bias.shape, scale[1], self.generator, layer.bias))
 
     def _freeze_(self) -> None:
         """Make only the newest submodules trainable; before any injection, those trainable when attached."""

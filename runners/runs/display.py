@@ -40,6 +40,8 @@ NAME, NAME_WIDTH = "environment", 18
 OPTIONAL = ("episodes", "steps")
 #: Marks a mean that is over the episodes that ended, and none of all that began.
 OF_ENDED = "*"
+#: What methods count that act now and then.
+ACTS = ("resets", "injections", "perturbations")
 #: The parts of a measure, and how their columns in tasks.csv end.
 WHEN = {"mean": "mean", "end": "final"}
 
@@ -207,6 +209,15 @@ def summary(
     if rows and "acted_on" in rows[-1] and len(left) < len(coverage):
         rest = "; ".join(f"{', '.join(names)} ({what})" for what, names in _by_value(left).items())
         print(f"Acted on:      {float(rows[-1]['acted_on']):.1%} of the weights{f', not: {rest}' if rest else ''}")
+    if never := _never(progress):
+        print(f"Never acted:   no {', no '.join(never)} in this run")
+
+
+def _never(progress: Sequence[Mapping[str, str]]) -> list[str]:
+    """What methods that act now and then have not done once."""
+    last = (progress or [{}])[-1].items()
+    found = [key for key, value in last if key.startswith("reg/") and key.endswith(ACTS) and float(value or "nan") == 0]
+    return [key.removeprefix("reg/").removeprefix("all/") for key in found]
 
 
 def kept_and_lost(rows: Sequence[Mapping[str, str]], measure: str) -> None:

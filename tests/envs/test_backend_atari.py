@@ -95,7 +95,6 @@ def play_beside_replays(kind: str, game: str, steps: int) -> tuple[list[int], se
     return scores, seen
 
 
-@pytest.mark.sampled(2)
 @each_kind
 @pytest.mark.parametrize(("game", "steps", "lives"), [
     ("MsPacman", 800, 3), pytest.param("Breakout", 400, 5, marks=pytest.mark.full),

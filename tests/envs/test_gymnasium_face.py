@@ -152,7 +152,6 @@ def test_a_vector_is_seen(name: str) -> None:
     env.close()
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "message"),
     [

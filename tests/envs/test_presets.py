@@ -16,16 +16,21 @@ from neoteny.envs.shifts import PermuteObservation
 PRESETS = configs.names("envs")
 #: Each of its environments compiles a large model, several times over. So cw20, the same twice, is not checked again.
 SLOW, AGAIN = "cw10", "cw20"
-ONE = pytest.mark.full
-#: What is left to `make full`: others of the same kind are checked.
-LEFT = (
-    "atari-modes-freeway",
-    "atari-modes-spaceinvaders",
-    "atari-seq",
-    "dmc-dog",
-    "dmc-quadruped",
-    "dmc-walker",
-)
+#: Of each kind one or two. The others are left to `make full`.
+CHECKED = {
+    "atari-seq-small",
+    "babyai-seq",
+    "cartpole-offset",
+    "dmc-walker-small",
+    "minatar-seq-small",
+    "minigrid-mg10",
+    "minigrid-permute",
+    "pendulum-rotate",
+    "procgen-seq",
+    "slippery-ant-small",
+    "vizdoom-seq",
+    SLOW,
+}
 LONG = pytest.mark.skipif("EXPERTS" not in os.environ, reason="takes a minute and a half; make experts runs it")
 FAMILIES = {"minigrid", "control", "atari", "minatar", "mujoco", "procgen", "vizdoom"}
 
@@ -42,10 +47,13 @@ def load(name: str) -> TaskSequence:
     return sequence
 
 
-@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(p, marks=[LONG] * (p == SLOW) + [ONE] * (p in LEFT)) for p in PRESETS if p != AGAIN],
+    [
+        pytest.param(p, marks=[LONG] * (p == SLOW) + [pytest.mark.full] * (p not in CHECKED))
+        for p in PRESETS
+        if p != AGAIN
+    ],
 )
 def test_preset_passes_the_checker(name: str) -> None:
     sequence = load(name)

@@ -94,7 +94,7 @@ def test_resnet18_has_the_published_number_of_weights() -> None:
 
 
 def test_channels_come_last_where_the_library_keeps_to_its_buffers() -> None:
-    """A convolution of 1×1 with a stride corrupts memory where the channels do not fill its blocks."""
+    """A convolution of 1×1 with a stride corrupts memory where there are too few channels."""
     widths = {width: ResNet18(width=width).memory_format for width in (4, 8, 16, 24, 64)}
     last, first = torch.channels_last, torch.contiguous_format
     assert widths == {4: first, 8: first, 16: last, 24: first, 64: last}
@@ -175,6 +175,23 @@ def test_divergence_is_found() -> None:
         learner.policy.get_parameter("1.weight")[0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match=r"1\.weight are not finite after 24 examples and 1 updates"):
         learner.check_finite()
+
+
+@pytest.mark.parametrize(("name", "parts"), [("cnn", {"1.0", "1.2"}), ("vit", None)])
+def test_what_follows_convolutions_is_injected_into(name: str, parts: set[str] | None) -> None:
+    """And all matrices of it begin anew, those of attention too."""
+    learner = Learner(SMALL[name], SHAPE, 5, PlasticityInjection(), seed=3)
+    acted_on = {layer for layer, what in learner.coverage().items() if what == "acted on"}
+    assert acted_on == (parts or {layer for layer in acted_on if layer.startswith("layers.")}) != set()
+    before = {key: value.clone() for key, value in learner.policy.state_dict().items() if ".added." in key}
+    learner.on_switch()
+    after = learner.policy.state_dict()
+    assert not [key for key, value in before.items() if value.ndim > 1 and torch.equal(value, after[key])]
+
+
+def test_a_network_of_convolutions_alone_is_not_injected_into() -> None:
+    with pytest.raises(ValueError, match="a Sequential of Linear layers without convolutions, and none of the layers"):
+        Learner(SMALL["resnet18"], SHAPE, 5, PlasticityInjection())
 
 
 @pytest.mark.parametrize("method", [ReDo(every=2), PlasticityInjection(), L2Init(strength=1e-3)])

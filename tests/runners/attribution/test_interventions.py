@@ -137,7 +137,6 @@ def test_nothing_is_nothing(name):
     assert not changed(before[0], everything(agent))
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("intervention", "touches"),
     [

@@ -86,7 +86,6 @@ def test_without_an_extra_the_error_says_what_to_install(
     assert f"--engine {engine}: needs the extra {extra!r}: pip install 'neoteny[{extra}]'" in capsys.readouterr().err
 
 
-@pytest.mark.full
 def test_all_else_needs_no_extra() -> None:
     """All programs are loaded, in an interpreter in which neither package can be."""
     code = (

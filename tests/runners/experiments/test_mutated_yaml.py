@@ -139,7 +139,6 @@ def _loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
     gc.collect()  # its environments have threads, which those do not have
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, with Linux's limits")
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutated(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,26 @@ def test_the_summary_is_not_cut(
     assert bool(left_out) == (width < 120)
 
 
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ({"reg/all/resets": "0.0", "reg/all/dormant": "0.0"}, "Never acted:   no resets in this run\n"),
+        ({"reg/actor/redo.resets": "0.0", "reg/critic/redo.resets": "3.0"}, "Never acted:   no actor/redo.resets in"),
+        ({"reg/all/resets": "3.0"}, ""),
+        ({"reg/all/resets": ""}, ""),
+        ({"resets": "0.0", "reg/all/penalty": "0.0"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_method_that_never_acted_is_named(
+    last: dict[str, str] | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary([row(0)], "runs/x", {}, [row(0) | {"reg/all/resets": "0.0"}, row(0) | last] if last else [])
+    found = capsys.readouterr().out
+    assert said in found
+    assert ("Never acted" in found) == bool(said)
+
+
 def test_a_mean_over_what_ended_is_marked_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
     unknown = {"return_mean": "nan", "return_final": "nan", "return_of_ended": "0.625", "note": "all are cut"}
     summary([row(0), row(1, **unknown), row(2, **unknown | {"return_of_ended": "nan"})], "runs/x", {})

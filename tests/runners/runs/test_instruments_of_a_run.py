@@ -135,6 +135,15 @@ def test_looks_follow_from_the_work(run, monkeypatch):
     assert looks_per_task(agent, 10**9, experiment.rollout) == 1
 
 
+def test_examples_of_the_page_run(capsys):
+    """Those that need torch only; of the others, which are about runs, what they import is there."""
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs/instruments.md").read_text(), re.DOTALL):
+        if not code.startswith("import torch"):
+            code = "\n".join(re.findall(r"^(?:from|import) .*", code, re.MULTILINE))
+        exec(compile(code, "instruments.md", "exec"), {})
+    assert re.match(r"\d+\.\d+\n\d+\.\d+ tensor\(", capsys.readouterr().out)
+
+
 def test_docs_list_every_key(run):
     text = (ROOT / "docs/instruments.md").read_text().partition("## Metrics")[2]
     listed = set(re.findall(r"^\|[^|]*\| `(\w+)/", text, re.MULTILINE))

@@ -78,7 +78,6 @@ def rows(folder: Path, file: str) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(lines)]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(("sequence", "options"), some(CASES, "sac, normalized"))
 def test_killed_and_resumed(sequence: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare(sequence, ["--reg", "spectral", *options], tmp_path, monkeypatch)

@@ -73,7 +73,6 @@ CASES = {
 }
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", some({k: (v,) for k, v in CASES.items()}, "mlp", "vit"))
 def test_killed_and_resumed(options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argv, whole = command(tmp_path / "whole", *options)
@@ -188,7 +187,7 @@ def flattening(shape: tuple[int, ...], outputs: int) -> nn.Module:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("net", "last"),
-    [("cnn", True), ("resnet18", False), ("vit", False), ("test_supervised_runs:flattening", False)],
+    [("cnn", True), ("resnet18", False), ("wide", True), ("vit", False), ("test_supervised_runs:flattening", False)],
 )
 def test_channels_come_last_in_memory_where_that_is_faster(
     net: str, last: bool, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -202,12 +201,12 @@ def test_channels_come_last_in_memory_where_that_is_faster(
 
     monkeypatch.setattr(Learner, "learn", recorded)
     np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).random((64, channels, 8, 8)), y=np.arange(64) % 4)
-    argv, _ = command(tmp_path, "--data", str(tmp_path / "mine.npz"), "--net", net, *NETS.get(net, []))
+    options = ["--net", "resnet18", "--net.width", "16"] if net == "wide" else NETS.get(net, ["--net", net])
+    argv, _ = command(tmp_path, "--data", str(tmp_path / "mine.npz"), *options)
     assert continual_supervised.main(argv) == 0
     assert strides == {(64 * channels, 1, 8 * channels, channels) if last else (64 * channels, 64, 8, 1)}
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("options", [NETS["vit"], [*NETS["mlp"], "--fresh"]], ids=["vit", "mlp, fresh"])
 def test_results_do_not_depend_on_segments(options: list[str], tmp_path: Path) -> None:
     argv, whole = command(tmp_path / "whole", *options)
