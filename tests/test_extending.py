@@ -197,6 +197,7 @@ def test_every_program_is_a_command():
     assert modules == {f"neoteny.runners.{name}" for name in programs} | {"neoteny.envs.checker"}
 
 
+@pytest.mark.full
 def test_agents_of_others(examples):
     code = (
         FILES["my_sb3.py"]

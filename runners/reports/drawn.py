@@ -62,7 +62,7 @@ def save(figure: Figure, folder: Path, title: str, kinds: Sequence[str] = ("png"
     files = [folder / f"{figure.key}.{kind}" for kind in kinds]
     for file in files:
         canvas.savefig(file, dpi=110, metadata={"Date": None} if file.suffix == ".svg" else None)
-        canvas.set_layout_engine("none")  # what was laid out once stays so
+        canvas.set_layout_engine(None)  # what was laid out once stays so, and is not drawn twice
     return files
 
 

@@ -84,6 +84,7 @@ def study(run: Path, task: int, seeds: int, parts: tuple[str, ...]) -> Attributi
         return read(list(csv.DictReader(lines)))[2]
 
 
+@pytest.mark.full
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(AGENTS or 1))
 @pytest.mark.parametrize("part", DAMAGES if AGENTS else ("actor-head",))

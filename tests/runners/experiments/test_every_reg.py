@@ -94,7 +94,7 @@ def test_what_a_network_has_not_is_refused(
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("reg", REGS)
 def test_on_every_network_for_examples(reg: str, net: str, tmp_path: Path) -> None:

@@ -328,6 +328,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(sorted((folder / "checkpoints").glob("*.safetensors"))[-1])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("agent", some([*SETTINGS], "dqn"))
 def test_a_run_is_bit_for_bit_the_same_with_the_probe(agent: str, tmp_path: Path) -> None:
     folders = {}

@@ -54,6 +54,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("agent", some([*AGENTS], "dqn"))
 def test_agents_are_kept_also_where_a_run_is_killed(
     agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
