@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from neoteny.plasticity.layers import Part
+from neoteny.plasticity.notice import warn
 from neoteny.plasticity.optimizers.base import StepByStep, check_fraction, check_positive
 from neoteny.plasticity.survey import Heads, select_layers
 
@@ -77,7 +78,7 @@ class Muon(StepByStep):
     def choose_hidden(
         self, module: nn.Module, heads: Heads = "exempt", output_layers: Collection[str] | None = None
     ) -> list[str]:
-        """From now on Muon trains the hidden Linear layers of ``module``. Returns their names.
+        """From now on Muon trains the hidden Linear layers of ``module``. Returns their names; warns if there are none.
 
         They move to a new parameter group, at the end, with the learning rate of the group they were in, so call this
         before loading a state. Their optimizer state, if any, is cleared.
@@ -102,6 +103,8 @@ class Muon(StepByStep):
                 self.param_groups.append({"params": hidden, **self.muon.defaults, "lr": group["lr"]})
                 for weight in hidden:
                     self.state.pop(weight, None)
+        if not layers:
+            warn(f"muon: {type(module).__name__} has no hidden Linear layer that it could train; all is left to Adam")
         return [layer.name for layer in layers]
 
     def update_(self) -> None:
