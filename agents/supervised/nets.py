@@ -33,6 +33,7 @@ class Net:
     dimensions: ClassVar[int | None] = None
     #: The output layer; None to find it, see :mod:`neoteny.plasticity.heads`.
     head: ClassVar[str | None] = None
+
     learning_rate: Annotated[PositiveFloat, Field(allow_inf_nan=False)] = 1e-3
     batch_size: PositiveInt = 32
     optimizer: OptimizerSetting = ADAM
@@ -118,6 +119,7 @@ class CNN(Net):
     """
 
     dimensions: ClassVar[int | None] = 3
+
     channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (16, 32)
     hidden: tuple[Width, ...] = (64,)
     layer_norm: bool = False
@@ -147,6 +149,7 @@ class ResNet18(Net):
 
     dimensions: ClassVar[int | None] = 3
     head: ClassVar[str | None] = "head"
+
     width: PositiveInt = 64
     batch_norm: bool = True
     layer_norm: bool = False
